@@ -1,0 +1,114 @@
+"""minigrad: a reverse-mode engine in which every layer writes its own vector-Jacobian product.
+
+    y, vjp = layer.forward_and_vjp(x)
+    dx = vjp(dy)                        # layer.d_weight, layer.d_bias have been added to
+
+Arrays are NumPy's on a CPU and CuPy's on a GPU. Reading order: `module.py` (what a layer is),
+`wiring.py` (reverse mode), `windows.py` (the adjoint pair under convolution), `layers/` and
+`losses/` (the leaves), `optim.py`.
+"""
+
+from minigrad.backend import (
+    Array,
+    DeviceError,
+    array_module,
+    device_of,
+    resolve_device,
+    to_device,
+    to_host,
+)
+from minigrad.checkpoint import CheckpointError
+from minigrad.containers import Checkpoint, Detach, Frozen, Residual, Sequential
+from minigrad.gradcheck import GradientError, check_adjoint, check_vjp
+from minigrad.layers import (
+    Add,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Fold,
+    LeakyReLU,
+    MaxPool2d,
+    Multiply,
+    Offset,
+    PReLU,
+    ReLU,
+    Scale,
+    Sigmoid,
+    Split,
+    Subtract,
+    Unfold,
+    Upsample,
+)
+from minigrad.losses import AnnealedL0Loss, HDRLoss, L1Loss, MaskedMSELoss, MSELoss
+from minigrad.module import Module, Parameter, once
+from minigrad.noise import Noise
+from minigrad.optim import SGD, Adam
+from minigrad.windows import Window, fold, unfold
+from minigrad.wiring import Composite, Tape, Trace, Wire
+
+try:
+    # The kernels room registers faster forms. Without it the engine is slower, complete and
+    # correct.
+    from minigrad import kernels as kernels
+except ModuleNotFoundError as _error:
+    if _error.name != "minigrad.kernels":
+        raise
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Array",
+    "array_module",
+    "device_of",
+    "resolve_device",
+    "to_device",
+    "to_host",
+    "DeviceError",
+    "Module",
+    "Parameter",
+    "once",
+    "Wire",
+    "Tape",
+    "Composite",
+    "Trace",
+    "Sequential",
+    "Residual",
+    "Checkpoint",
+    "Frozen",
+    "Detach",
+    "Window",
+    "unfold",
+    "fold",
+    "Unfold",
+    "Fold",
+    "Conv2d",
+    "ConvTranspose2d",
+    "ReLU",
+    "LeakyReLU",
+    "PReLU",
+    "Sigmoid",
+    "MaxPool2d",
+    "AvgPool2d",
+    "Upsample",
+    "Concat",
+    "Split",
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Scale",
+    "Offset",
+    "MSELoss",
+    "L1Loss",
+    "MaskedMSELoss",
+    "AnnealedL0Loss",
+    "HDRLoss",
+    "SGD",
+    "Adam",
+    "Noise",
+    "check_vjp",
+    "check_adjoint",
+    "GradientError",
+    "CheckpointError",
+    "__version__",
+]

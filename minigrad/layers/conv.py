@@ -1,0 +1,226 @@
+"""Conv2d, and the three plain functions under it: forward, input cotangent, weight cotangent.
+
+ConvTranspose2d is the adjoint of Conv2d and uses the same three functions in other roles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad import initialise
+from minigrad.backend import Array, matmul, replaceable
+from minigrad.module import Module, Vjp, once
+from minigrad.windows import Pair, Window, fold, pair, unfold
+
+
+@replaceable
+def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
+    """Cross-correlate: y[n, k] = sum_r A[k, r] U[n, r] + b[k], with U = unfold(x) and A the weight
+    as a matrix.
+
+    Args:
+        x: (N, C, H, W).
+        weight: (K, C/G, k_h, k_w).
+        bias: (K,) or None.
+        window: geometry; zeros stand in its padding.
+        groups: G; group g of the outputs sees group g of the inputs only.
+
+    Returns:
+        (N, K, M, Q), dtype of `x`.
+    """
+    n, _, h, w = x.shape
+    k, (m, q) = weight.shape[0], window.count(h, w)
+    u = unfold(x, window).reshape(n, groups, -1, m * q)  # (N, G, R, M*Q), R = C/G*kh*kw
+    y = matmul(weight.reshape(groups, k // groups, -1), u)  # (N, G, K/G, M*Q)
+    y = y.reshape(n, k, m, q)
+    return y if bias is None else y + bias[:, None, None]
+
+
+@replaceable
+def conv2d_dx(dy: Array, weight: Array, window: Window, groups: int, size: Pair) -> Array:
+    """The cotangent of conv2d's input: dx = fold(A' dy), onto an image of the true `size`.
+
+    Pixels that lie in no window (a stride that leaves a remainder, holes of a dilation) get exactly
+    0 by themselves.
+
+    Args:
+        dy: (N, K, M, Q); exactly these windows are meant, also where more would fit.
+        weight: (K, C/G, k_h, k_w).
+        window: geometry.
+        groups: G.
+        size: (H, W) of `x`.
+
+    Returns:
+        (N, C, H, W), dtype of `dy`.
+    """
+    n, k, m, q = dy.shape
+    a = weight.reshape(groups, k // groups, -1)  # (G, K/G, R)
+    v = matmul(a.swapaxes(1, 2), dy.reshape(n, groups, k // groups, m * q))  # (N, G, R, M*Q)
+    return fold(v.reshape(n, -1, m * q), window, size, (m, q))
+
+
+@replaceable
+def conv2d_dw(dy: Array, x: Array, window: Window, groups: int) -> Array:
+    """The cotangent of conv2d's weight: dA = sum_n dy[n] U[n]'.
+
+    Args:
+        dy: (N, K, M, Q); exactly these windows are meant, also where more would fit.
+        x: (N, C, H, W).
+        window: geometry.
+        groups: G.
+
+    Returns:
+        (K, C/G, k_h, k_w), dtype of `dy`.
+    """
+    n, k, m, q = dy.shape
+    u = unfold(x, window, (m, q)).reshape(n, groups, -1, m * q)  # (N, G, R, M*Q)
+    da = matmul(dy.reshape(n, groups, k // groups, m * q), u.swapaxes(2, 3)).sum(0)  # (G, K/G, R)
+    return da.reshape(k, x.shape[1] // groups, *window.kernel)
+
+
+class Conv2d(Module):
+    """y[n, k, m, l] = b[k] + sum_{c,i,j} w[k, c, i, j] xpad[n, c, m s_h + i d_h, l s_w + j d_w].
+
+    A cross-correlation: the kernel is not flipped. With `groups` G, output group g sees input group
+    g only.
+
+    Shapes: x (N, C, H, W) -> y (N, K, M, Q), M = floor((H + 2 p_h - d_h (k_h - 1) - 1) / s_h) + 1,
+    Q likewise.
+    VJP, with U = unfold(x) and A the weight as a (K, C k_h k_w) matrix:
+        dx = fold(A' dy);  d_weight = sum_n dy[n] U[n]';  d_bias = sum over n, m, l of dy.
+    Keeps: x.
+    Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016).
+    PyTorch: `torch.nn.Conv2d`, zero padding.
+    """
+
+    parameter_names = ("weight", "bias")
+    weight: Array
+    bias: Array | None
+    d_weight: Array
+    d_bias: Array | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair | str = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        dtype: Any = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """Weights and bias drawn as PyTorch draws them: uniform within 1 / sqrt(fan_in).
+
+        `padding` is a number of pixels, "valid" (none) or "same" (stride 1 only; an odd total puts
+        the extra row at the bottom and the extra column at the right).
+
+        Raises:
+            ValueError: channels not divisible by groups, "same" with a stride, or a size out of
+            range.
+        """
+        check_sizes("Conv2d", in_channels, out_channels, groups)
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.window = window_of("Conv2d", kernel_size, stride, padding, dilation)
+        rng = np.random.default_rng() if rng is None else rng
+        shape = (out_channels, in_channels // groups, *self.window.kernel)
+        w, b = initialise.native(shape, rng, bias_size=out_channels, dtype=dtype)
+        self.set_parameters(weight=w, bias=b if bias else None)
+
+    def forward(self, x: Array) -> Array:
+        """The convolution of `x`."""
+        self._check(x)
+        return conv2d(x, self.weight, self.bias, self.window, self.groups)
+
+    def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
+        """The convolution, and its vjp."""
+        y = self.forward(x)
+
+        def vjp(dy: Array) -> Array:
+            self.accumulate(
+                weight=conv2d_dw(dy, x, self.window, self.groups),
+                bias=None if self.bias is None else dy.sum((0, 2, 3)),
+            )
+            return conv2d_dx(dy, self.weight, self.window, self.groups, x.shape[2:])
+
+        return y, once(vjp)
+
+    def macs(self, *shapes: tuple[int, ...]) -> int:
+        """N K M Q (C/G) k_h k_w."""
+        n, _, h, w = shapes[0]
+        m, q = self.window.count(h, w)
+        return n * m * q * int(self.weight.size)
+
+    def describe(self) -> str:
+        """Channels and geometry."""
+        return f"{self.in_channels}, {self.out_channels}, {describe_window(self.window)}" + (
+            f", groups={self.groups}" if self.groups > 1 else ""
+        )
+
+    def _check(self, x: Array) -> None:
+        self.check_input(x, ndim=4, channels=self.in_channels)
+        if min(self.window.count(*x.shape[2:])) < 1:
+            raise ValueError(
+                f"Conv2d: x: expected an image of at least the kernel's extent "
+                f"{self.window.extent} after "
+                f"padding {self.window.padding}, got shape {x.shape}"
+            )
+
+
+def window_of(
+    layer: str,
+    kernel_size: int | Pair,
+    stride: int | Pair,
+    padding: int | Pair | str,
+    dilation: int | Pair,
+) -> Window:
+    """The `Window` for PyTorch's arguments; errors name the layer and the argument."""
+    kernel = pair(kernel_size, "kernel_size", layer)
+    steps = pair(stride, "stride", layer)
+    gaps = pair(dilation, "dilation", layer)
+    for name, values in (("kernel_size", kernel), ("stride", steps), ("dilation", gaps)):
+        if min(values) < 1:
+            raise ValueError(f"{layer}: {name}: expected at least 1, got {values}")
+    if padding == "valid":
+        return Window(kernel, steps, (0, 0, 0, 0), gaps)
+    if padding == "same":
+        if steps != (1, 1):
+            raise ValueError(f"{layer}: padding='same' needs stride 1, got stride {steps}")
+        total_h, total_w = gaps[0] * (kernel[0] - 1), gaps[1] * (kernel[1] - 1)
+        top, left = total_h // 2, total_w // 2
+        return Window(kernel, steps, (top, total_h - top, left, total_w - left), gaps)
+    if isinstance(padding, str):
+        raise ValueError(
+            f"{layer}: padding: expected an int, a pair, 'same' or 'valid', got {padding!r}"
+        )
+    ph, pw = pair(padding, "padding", layer)
+    if min(ph, pw) < 0:
+        raise ValueError(f"{layer}: padding: expected at least 0, got {(ph, pw)}")
+    return Window(kernel, steps, (ph, ph, pw, pw), gaps)
+
+
+def check_sizes(layer: str, in_channels: int, out_channels: int, groups: int) -> None:
+    """Raise unless both channel counts are positive and divisible by `groups`."""
+    if min(in_channels, out_channels, groups) < 1 or in_channels % groups or out_channels % groups:
+        raise ValueError(
+            f"{layer}: in_channels={in_channels} and out_channels={out_channels} must be positive "
+            "and "
+            f"divisible by groups={groups}"
+        )
+
+
+def describe_window(window: Window) -> str:
+    """The geometry as constructor text, defaults left out."""
+    text = f"kernel_size={window.kernel}"
+    if window.stride != (1, 1):
+        text += f", stride={window.stride}"
+    if any(window.padding):
+        text += f", padding={window.padding}"
+    if window.dilation != (1, 1):
+        text += f", dilation={window.dilation}"
+    return text

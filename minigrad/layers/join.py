@@ -1,0 +1,263 @@
+"""Layers with several inputs or outputs: Concat, Split, Add, Subtract, Multiply; and Scale,
+Offset.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from minigrad.backend import Array, array_module
+from minigrad.module import Module, Vjp, once
+
+
+def unbroadcast(dy: Array, shape: tuple[int, ...]) -> Array:
+    """Sum `dy` over the axes along which an array of `shape` was broadcast."""
+    extra = dy.ndim - len(shape)
+    axes = tuple(
+        i for i, n in enumerate(dy.shape) if i < extra or (shape[i - extra] == 1 and n != 1)
+    )
+    return dy.sum(axes).reshape(shape) if axes else dy
+
+
+class _Pairwise(Module):
+    """Checks that two inputs broadcast and agree in dtype."""
+
+    def _check(self, a: Array, b: Array) -> None:
+        self.check_input(a)
+        self.check_input(b)
+        layer = type(self).__name__
+        if a.dtype != b.dtype or array_module(a) is not array_module(b):
+            raise TypeError(
+                f"{layer}: b: expected {a.dtype} as a, on the same device, got {b.dtype}"
+            )
+        for m, n in zip(a.shape[::-1], b.shape[::-1], strict=False):
+            if m != n and 1 not in (m, n):
+                raise ValueError(f"{layer}: shapes {a.shape} and {b.shape} do not broadcast")
+
+
+class Add(_Pairwise):
+    """y = a + b, shapes equal or broadcast as in NumPy.
+
+    VJP: da = dy, db = dy, each summed over the axes along which it was broadcast.
+    Keeps: the shapes.
+    PyTorch: `torch.add`.
+    """
+
+    def forward(self, a: Array, b: Array) -> Array:
+        """The sum."""
+        self._check(a, b)
+        return a + b
+
+    def forward_and_vjp(self, a: Array, b: Array) -> tuple[Array, Vjp]:
+        """The sum, and its vjp."""
+        y = self.forward(a, b)
+        a_shape, b_shape = a.shape, b.shape
+
+        def vjp(dy: Array) -> tuple[Array, Array]:
+            return unbroadcast(dy, a_shape), unbroadcast(dy, b_shape)
+
+        return y, once(vjp)
+
+
+class Subtract(_Pairwise):
+    """y = a - b, shapes equal or broadcast as in NumPy.
+
+    VJP: da = dy, db = -dy, each summed over the axes along which it was broadcast.
+    Keeps: the shapes.
+    PyTorch: `torch.sub`.
+    """
+
+    def forward(self, a: Array, b: Array) -> Array:
+        """The difference."""
+        self._check(a, b)
+        return a - b
+
+    def forward_and_vjp(self, a: Array, b: Array) -> tuple[Array, Vjp]:
+        """The difference, and its vjp."""
+        y = self.forward(a, b)
+        a_shape, b_shape = a.shape, b.shape
+
+        def vjp(dy: Array) -> tuple[Array, Array]:
+            return unbroadcast(dy, a_shape), unbroadcast(-dy, b_shape)
+
+        return y, once(vjp)
+
+
+class Multiply(_Pairwise):
+    """y = a b elementwise, shapes equal or broadcast as in NumPy (a gate, a mask, an attention
+    map).
+
+    VJP: da = dy b, db = dy a, each summed over the axes along which it was broadcast.
+    Keeps: a, b.
+    PyTorch: `torch.mul`.
+    """
+
+    def forward(self, a: Array, b: Array) -> Array:
+        """The product."""
+        self._check(a, b)
+        return a * b
+
+    def forward_and_vjp(self, a: Array, b: Array) -> tuple[Array, Vjp]:
+        """The product, and its vjp."""
+        y = self.forward(a, b)
+
+        def vjp(dy: Array) -> tuple[Array, Array]:
+            return unbroadcast(dy * b, a.shape), unbroadcast(dy * a, b.shape)
+
+        return y, once(vjp)
+
+
+class Scale(Module):
+    """y = s x, with a constant s.
+
+    VJP: dx = s dy.
+    Keeps: nothing.
+    PyTorch: `s * x`.
+    """
+
+    def __init__(self, factor: float) -> None:
+        """`factor` is s, a Python number."""
+        self.factor = float(factor)
+
+    def forward(self, x: Array) -> Array:
+        """The multiple."""
+        self.check_input(x)
+        return x * self.factor
+
+    def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
+        """The multiple, and its vjp."""
+        y = self.forward(x)
+
+        def vjp(dy: Array) -> Array:
+            return dy * self.factor
+
+        return y, once(vjp)
+
+    def describe(self) -> str:
+        """The factor."""
+        return f"{self.factor}"
+
+
+class Offset(Module):
+    """y = x + c, with a constant c.
+
+    VJP: dx = dy.
+    Keeps: nothing.
+    PyTorch: `x + c`.
+    """
+
+    def __init__(self, constant: float) -> None:
+        """`constant` is c, a Python number."""
+        self.constant = float(constant)
+
+    def forward(self, x: Array) -> Array:
+        """The sum."""
+        self.check_input(x)
+        return x + self.constant
+
+    def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
+        """The sum, and its vjp."""
+        y = self.forward(x)
+
+        def vjp(dy: Array) -> Array:
+            return dy
+
+        return y, once(vjp)
+
+    def describe(self) -> str:
+        """The constant."""
+        return f"{self.constant}"
+
+
+class Concat(Module):
+    """y = the inputs one after the other along axis `dim`.
+
+    Shapes: all inputs agree on every other axis.
+    VJP: dy is cut at the same places; the pieces are views.
+    Keeps: the widths.
+    PyTorch: `torch.cat`.
+    """
+
+    def __init__(self, dim: int = 1) -> None:
+        """`dim` is the axis; 1 joins channels."""
+        self.dim = dim
+
+    def forward(self, *xs: Array) -> Array:
+        """The joined array."""
+        self._check(xs)
+        return array_module(*xs).concatenate(xs, axis=self.dim)
+
+    def forward_and_vjp(self, *xs: Array) -> tuple[Array, Vjp]:
+        """The joined array, and its vjp."""
+        y = self.forward(*xs)
+        cuts = list(accumulate(x.shape[self.dim] for x in xs))[:-1]
+
+        def vjp(dy: Array) -> Array | tuple[Array, ...]:
+            pieces = tuple(array_module(dy).split(dy, cuts, axis=self.dim))
+            return pieces[0] if len(pieces) == 1 else pieces
+
+        return y, once(vjp)
+
+    def describe(self) -> str:
+        """The axis."""
+        return f"dim={self.dim}"
+
+    def _check(self, xs: tuple[Array, ...]) -> None:
+        if not xs:
+            raise ValueError("Concat: expected at least one input, got none")
+        for x in xs:
+            self.check_input(x)
+        first, axis = xs[0], self.dim % xs[0].ndim
+        for i, x in enumerate(xs[1:], start=1):
+            if x.dtype != first.dtype:
+                raise TypeError(
+                    f"Concat: input {i}: expected {first.dtype} as input 0, got {x.dtype}"
+                )
+            others = [n for a, n in enumerate(first.shape) if a != axis]
+            if x.ndim != first.ndim or [n for a, n in enumerate(x.shape) if a != axis] != others:
+                raise ValueError(
+                    f"Concat: input {i}: expected shape {first.shape} but for axis {axis}, got "
+                    f"{x.shape}"
+                )
+
+
+class Split(Module):
+    """The pieces of x along axis `dim`, of the given widths; as a tuple, views of x.
+
+    VJP: dx = the cotangents one after the other; zeros where one is `None`.
+    Keeps: the shape.
+    PyTorch: `torch.split`.
+    """
+
+    def __init__(self, sizes: tuple[int, ...] | list[int], dim: int = 1) -> None:
+        """`sizes` are the widths; they must add up to the width of the input."""
+        self.sizes, self.dim = tuple(sizes), dim
+
+    def forward(self, x: Array) -> tuple[Array, ...]:
+        """The pieces."""
+        self.check_input(x)
+        if sum(self.sizes) != x.shape[self.dim]:
+            raise ValueError(
+                f"Split: x: expected width {sum(self.sizes)} on axis {self.dim}, got shape "
+                f"{x.shape}"
+            )
+        cuts = list(accumulate(self.sizes))[:-1]
+        return tuple(array_module(x).split(x, cuts, axis=self.dim))
+
+    def forward_and_vjp(self, x: Array) -> tuple[tuple[Array, ...], Vjp]:
+        """The pieces, and their vjp."""
+        y = self.forward(x)
+        xp, shapes, dtype = array_module(x), [piece.shape for piece in y], x.dtype
+
+        def vjp(*dys: Array | None) -> Array:
+            pieces = [
+                xp.zeros(shape, dtype=dtype) if dy is None else dy
+                for dy, shape in zip(dys, shapes, strict=True)
+            ]
+            return xp.concatenate(pieces, axis=self.dim)
+
+        return y, once(vjp)
+
+    def describe(self) -> str:
+        """Widths and axis."""
+        return f"{self.sizes}, dim={self.dim}"

@@ -1,0 +1,123 @@
+"""Upsample, by nearest neighbour."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minigrad.backend import Array, array_module, matmul, replaceable
+from minigrad.module import Module, Vjp, once
+from minigrad.windows import Pair, pair
+
+
+@replaceable
+def upsample_nearest(x: Array, scale: Pair) -> Array:
+    """Repeat each pixel of (N, C, H, W) into a block of s_h x s_w."""
+    return x.repeat(scale[0], axis=2).repeat(scale[1], axis=3)
+
+
+@replaceable
+def upsample_nearest_dx(dy: Array, scale: Pair) -> Array:
+    """Sum each block of s_h x s_w."""
+    n, c, h, w = dy.shape
+    (sh, sw) = scale
+    return dy.reshape(n, c, h // sh, sh, w // sw, sw).sum((3, 5))
+
+
+class Upsample(Module):
+    """y[n, c, a, b] = x[n, c, floor(a H / H'), floor(b W / W')]: nearest-neighbour resizing to (H',
+    W').
+
+    Shapes: x (N, C, H, W) -> y (N, C, H', W'), H' = size or floor(H scale). Shrinking is allowed.
+    VJP: dx = sum of dy over the pixels that were copied from there; 0 where none was.
+    Keeps: the shape.
+    PyTorch: `torch.nn.Upsample(mode="nearest")`.
+    """
+
+    def __init__(
+        self,
+        size: int | Pair | None = None,
+        scale_factor: float | tuple[float, float] | None = None,
+        mode: str = "nearest",
+    ) -> None:
+        """Give exactly one of `size` (H', W') and `scale_factor`.
+
+        Raises:
+            ValueError: both or neither are given, one is not positive, or the mode is unknown.
+        """
+        if (size is None) == (scale_factor is None):
+            raise ValueError(
+                f"Upsample: expected exactly one of size and scale_factor, got size={size}, "
+                f"scale_factor={scale_factor}"
+            )
+        if mode != "nearest":
+            raise ValueError(f"Upsample: mode: expected 'nearest', got {mode!r}")
+        self.size = None if size is None else pair(size, "size", "Upsample")
+        if scale_factor is None or isinstance(scale_factor, tuple | list):
+            self.scale_factor = None if scale_factor is None else tuple(map(float, scale_factor))
+        else:
+            self.scale_factor = (float(scale_factor), float(scale_factor))
+        for name, values in (("size", self.size), ("scale_factor", self.scale_factor)):
+            if values is not None and min(values) <= 0:
+                raise ValueError(f"Upsample: {name}: expected positive values, got {values}")
+
+    def forward(self, x: Array) -> Array:
+        """The resized image."""
+        self.check_input(x, ndim=4)
+        scale = self._whole_scale(x)
+        if scale is not None:
+            return upsample_nearest(x, scale)
+        rows, cols = self._sources(x)
+        xp = array_module(x)
+        return x[:, :, xp.asarray(rows)[:, None], xp.asarray(cols)]
+
+    def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
+        """The resized image, and its vjp."""
+        y = self.forward(x)
+        scale = self._whole_scale(x)
+        if scale is not None:
+
+            def vjp(dy: Array) -> Array:
+                return upsample_nearest_dx(dy, scale)
+        else:
+            rows, cols = self._sources(x)
+            h, w = x.shape[2:]
+
+            def vjp(dy: Array) -> Array:
+                # As matrices of zeros and ones y = A x B', so dx = A' dy B.
+                xp = array_module(dy)
+                a = xp.asarray(rows[:, None] == np.arange(h), dtype=dy.dtype)  # (H', H)
+                b = xp.asarray(cols[:, None] == np.arange(w), dtype=dy.dtype)  # (W', W)
+                return matmul(a.T, matmul(dy, b))
+
+        return y, once(vjp)
+
+    def describe(self) -> str:
+        """Target size or scale."""
+        return f"size={self.size}" if self.size else f"scale_factor={self.scale_factor}"
+
+    def _target(self, x: Array) -> Pair:
+        if self.size is not None:
+            return self.size
+        assert self.scale_factor is not None
+        h, w = (math.floor(n * s) for n, s in zip(x.shape[2:], self.scale_factor, strict=True))
+        if min(h, w) < 1:
+            raise ValueError(
+                f"Upsample: x: expected a non-empty result, got {x.shape[2:]} times "
+                f"{self.scale_factor}"
+            )
+        return h, w
+
+    def _whole_scale(self, x: Array) -> Pair | None:
+        """The scale where it is a whole number on both axes, else None."""
+        (h, w), (to_h, to_w) = x.shape[2:], self._target(x)
+        return None if to_h % h or to_w % w else (to_h // h, to_w // w)
+
+    def _sources(self, x: Array) -> tuple[np.ndarray, np.ndarray]:
+        """For each output row and column, the input row and column that it copies."""
+        sources = []
+        for axis, (n, to) in enumerate(zip(x.shape[2:], self._target(x), strict=True)):
+            step = n / to if self.scale_factor is None else 1 / self.scale_factor[axis]
+            sources.append(np.minimum(np.floor(np.arange(to) * step).astype(np.intp), n - 1))
+        return sources[0], sources[1]

@@ -1,0 +1,246 @@
+"""MSELoss, L1Loss, MaskedMSELoss, AnnealedL0Loss, HDRLoss: distances between a prediction and a
+target.
+
+All take (prediction, target) of one shape and return a 0-d array of their dtype; none gives the
+target a cotangent. D is prediction - target, n the number of elements.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array, array_module
+from minigrad.module import Module, Vjp, once
+
+
+class _Regression(Module):
+    """Checks and reduction that the losses share."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in ("mean", "sum"):
+            raise ValueError(
+                f"{type(self).__name__}: reduction: expected 'mean' or 'sum', got {reduction!r}"
+            )
+        self.reduction = reduction
+
+    def _check(self, prediction: Array, target: Array) -> None:
+        self.check_input(prediction)
+        self.check_input(target)
+        loss = type(self).__name__
+        if prediction.shape != target.shape:
+            raise ValueError(
+                f"{loss}: target: expected the prediction's shape {prediction.shape}, got "
+                f"{target.shape}"
+            )
+        if prediction.dtype != target.dtype:
+            raise TypeError(
+                f"{loss}: target: expected the prediction's dtype {prediction.dtype}, got "
+                f"{target.dtype}"
+            )
+
+    def _weight(self, n: int) -> float:
+        """What each element's term is multiplied with: 1/n for the mean, 1 for the sum."""
+        return 1 / n if self.reduction == "mean" else 1.0
+
+    def describe(self) -> str:
+        """The reduction where it is not the mean."""
+        return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
+
+
+class MSELoss(_Regression):
+    """value = sum D^2 / n (or the sum).
+
+    VJP: dprediction = dvalue 2 D / n; the target gets None.
+    Keeps: D.
+    PyTorch: `torch.nn.MSELoss`.
+    """
+
+    def forward(self, prediction: Array, target: Array) -> Array:
+        """The mean squared difference, 0-d."""
+        self._check(prediction, target)
+        return _sum_of_squares(prediction - target) * self._weight(prediction.size)
+
+    def forward_and_vjp(self, prediction: Array, target: Array) -> tuple[Array, Vjp]:
+        """The loss, and its vjp."""
+        self._check(prediction, target)
+        d = prediction - target
+        weight = self._weight(d.size)
+
+        def vjp(dvalue: Array) -> tuple[Array, None]:
+            return d * (dvalue * (2 * weight)), None
+
+        return _sum_of_squares(d) * weight, once(vjp)
+
+
+def _sum_of_squares(d: Array) -> Array:
+    """sum d^2 as a 0-d array of d's dtype."""
+    xp = array_module(d)
+    return xp.asarray((d * d).sum(), dtype=d.dtype)
+
+
+class L1Loss(_Regression):
+    """value = sum |D| / n (or the sum).
+
+    VJP: dprediction = dvalue sign(D) / n, with sign(0) = 0; the target gets None.
+    Keeps: D.
+    PyTorch: `torch.nn.L1Loss`.
+    """
+
+    def forward(self, prediction: Array, target: Array) -> Array:
+        """The mean absolute difference, 0-d."""
+        return self.forward_and_vjp(prediction, target)[0]
+
+    def forward_and_vjp(self, prediction: Array, target: Array) -> tuple[Array, Vjp]:
+        """The loss, and its vjp."""
+        self._check(prediction, target)
+        xp = array_module(prediction)
+        d = prediction - target
+        weight = self._weight(d.size)
+
+        def vjp(dvalue: Array) -> tuple[Array, None]:
+            return xp.sign(d) * (dvalue * weight), None
+
+        return xp.asarray(xp.abs(d).sum() * weight, dtype=d.dtype), once(vjp)
+
+
+class MaskedMSELoss(_Regression):
+    """value = sum (m D)^2 / n, with a mask m of the pixels that are valid in the target.
+
+    Shapes: prediction and target (N, C, H, W); mask the same, or (N, 1, H, W). The divisor n is the
+    number of all elements ("mean"), of the valid ones ("valid": the sum of the mask, over all
+    channels), or 1 ("sum").
+    VJP: dprediction = dvalue 2 m^2 D / n; target and mask get None.
+    Keeps: m^2 D, n.
+    Source: Lehtinen et al., Noise2Noise (2018), section 3.2 (multiplicative Bernoulli noise).
+    PyTorch: own twin.
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        """`reduction`: "mean", "valid" or "sum"."""
+        if reduction not in ("mean", "valid", "sum"):
+            raise ValueError(
+                f"MaskedMSELoss: reduction: expected 'mean', 'valid' or 'sum', got {reduction!r}"
+            )
+        self.reduction = reduction
+
+    def forward(self, prediction: Array, target: Array, mask: Array) -> Array:
+        """The loss, 0-d."""
+        return self.forward_and_vjp(prediction, target, mask)[0]
+
+    def forward_and_vjp(self, prediction: Array, target: Array, mask: Array) -> tuple[Array, Vjp]:
+        """The loss, and its vjp."""
+        self._check(prediction, target)
+        self.check_input(mask)
+        shape = prediction.shape
+        if mask.shape not in (shape, (shape[0], 1, *shape[2:])):
+            raise ValueError(
+                f"MaskedMSELoss: mask: expected {shape} or one channel of it, got {mask.shape}"
+            )
+        if mask.dtype != prediction.dtype:
+            raise TypeError(
+                f"MaskedMSELoss: mask: expected dtype {prediction.dtype}, got {mask.dtype}"
+            )
+        xp = array_module(prediction)
+        masked = mask * (prediction - target)
+        if self.reduction == "valid":
+            weight = 1 / (mask.sum() * (masked.size // mask.size))
+        else:
+            weight = self._weight(masked.size)
+        gradient = mask * masked
+
+        def vjp(dvalue: Array) -> tuple[Array, None, None]:
+            return gradient * (dvalue * (2 * weight)), None, None
+
+        return xp.asarray(_sum_of_squares(masked) * weight, dtype=masked.dtype), once(vjp)
+
+
+class AnnealedL0Loss(_Regression):
+    """value = sum (|D| + eps)^gamma / n: L2 at gamma 2, L1 at 1, and towards a count of errors at
+    0.
+
+    `gamma` is a 0-d array that training lowers from 2 to 0; assign into it (`loss.gamma[...] =
+    1.5`).
+    VJP: dprediction = dvalue gamma (|D| + eps)^(gamma - 1) sign(D) / n, 0 at D = 0; the target gets
+    None. Near gamma 0.05 its largest size is about 2e6 / n: plain SGD needs care.
+    Keeps: D.
+    Source: Lehtinen et al., Noise2Noise (2018), section 3.4 and appendix A.
+    PyTorch: own twin.
+    """
+
+    buffer_names = ("gamma",)
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        eps: float = 1e-8,
+        reduction: str = "mean",
+        dtype: Any = np.float32,
+    ) -> None:
+        """Start with `gamma`; `eps` keeps the power finite at D = 0."""
+        super().__init__(reduction)
+        self.gamma = np.asarray(gamma, dtype=dtype)
+        self.eps = float(eps)
+
+    def forward(self, prediction: Array, target: Array) -> Array:
+        """The loss, 0-d."""
+        return self.forward_and_vjp(prediction, target)[0]
+
+    def forward_and_vjp(self, prediction: Array, target: Array) -> tuple[Array, Vjp]:
+        """The loss, and its vjp."""
+        self._check(prediction, target)
+        xp = array_module(prediction)
+        d = prediction - target
+        gamma = xp.asarray(
+            self.gamma, dtype=d.dtype
+        ).copy()  # of this pass, whatever is assigned later
+        weight = self._weight(d.size)
+
+        def vjp(dvalue: Array) -> tuple[Array, None]:
+            slope = gamma * (xp.abs(d) + self.eps) ** (gamma - 1) * xp.sign(d)
+            return slope * (dvalue * weight), None
+
+        value = ((xp.abs(d) + self.eps) ** gamma).sum() * weight
+        return xp.asarray(value, dtype=d.dtype), once(vjp)
+
+    def describe(self) -> str:
+        """The offset."""
+        return f"eps={self.eps}"
+
+
+class HDRLoss(_Regression):
+    """value = sum D^2 / (|prediction| + eps)^2 / n, the denominator treated as a constant.
+
+    VJP: dprediction = dvalue 2 D / (|prediction| + eps)^2 / n; the target gets None.
+    Keeps: D / (|prediction| + eps)^2.
+    Source: Lehtinen et al., Noise2Noise (2018), section 3.5 (Monte Carlo renderings of high dynamic
+    range).
+    PyTorch: own twin.
+    """
+
+    def __init__(self, eps: float = 0.01, reduction: str = "mean") -> None:
+        """`eps` keeps the denominator away from 0."""
+        super().__init__(reduction)
+        self.eps = float(eps)
+
+    def forward(self, prediction: Array, target: Array) -> Array:
+        """The loss, 0-d."""
+        return self.forward_and_vjp(prediction, target)[0]
+
+    def forward_and_vjp(self, prediction: Array, target: Array) -> tuple[Array, Vjp]:
+        """The loss, and its vjp."""
+        self._check(prediction, target)
+        xp = array_module(prediction)
+        d = prediction - target
+        scaled = d / (xp.abs(prediction) + self.eps) ** 2
+        weight = self._weight(d.size)
+
+        def vjp(dvalue: Array) -> tuple[Array, None]:
+            return scaled * (dvalue * (2 * weight)), None
+
+        return xp.asarray((d * scaled).sum() * weight, dtype=d.dtype), once(vjp)
+
+    def describe(self) -> str:
+        """The offset."""
+        return f"eps={self.eps}"

@@ -1,0 +1,109 @@
+"""Denoiser: what every network of the zoo can do with a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array, array_module
+from minigrad.module import Module
+from minigrad.wiring import Composite
+
+
+class Denoiser(Composite):
+    """A network from noisy to clean pictures, values in [0, 1] on both sides.
+
+    Subclasses wire the paper's figure. Image sides inside `wire` must be divisible by `multiple`;
+    `denoise` takes any size.
+    """
+
+    channels: int = 3
+    """Channels of the noisy picture."""
+    multiple: int = 1
+    """What image heights and widths must be divisible by inside the network."""
+    architecture: str = ""
+    """Name in the registry; empty for a network made without it."""
+    arguments: Mapping[str, Any] = MappingProxyType({})
+    """The constructor arguments that differ from the defaults."""
+    metadata: Mapping[str, str] = MappingProxyType({})
+    """The text fields of the file that the weights came from."""
+
+    def denoise(self, noisy: Array, *, samples: int | None = None, seed: int = 0) -> Array:
+        """The clean estimate of `noisy`.
+
+        Runs forward only, in evaluation mode (every module's mode is restored after). The picture
+        is padded at the bottom and right by reflection to a multiple of `multiple` and the result
+        cropped back.
+
+        Args:
+            noisy: (N, channels, H, W), floating, values in [0, 1] (noise may exceed it), any H, W
+            >= 1.
+            samples: draws to average, for stochastic networks; the others take no notice.
+            seed: of those draws.
+
+        Returns:
+            (N, channels out, H, W), dtype of `noisy`, not clipped.
+
+        Raises:
+            TypeError: not a floating array.
+            ValueError: not four axes, or another number of channels.
+        """
+        if getattr(getattr(noisy, "dtype", None), "kind", "") != "f":
+            raise TypeError(
+                f"{type(self).__name__}.denoise: noisy: expected a floating array in [0, 1], got "
+                f"{getattr(noisy, 'dtype', type(noisy).__name__)}"
+            )
+        if noisy.ndim != 4 or noisy.shape[1] != self.channels or 0 in noisy.shape:
+            raise ValueError(
+                f"{type(self).__name__}.denoise: noisy: expected (N, {self.channels}, H, W) and "
+                "not empty, got "
+                f"{noisy.shape}"
+            )
+        h, w = noisy.shape[2:]
+        x = pad_to_multiple(noisy.astype(self.dtype, copy=False), self.multiple)
+        with evaluating(self):
+            y = self.forward(x)
+        return y[:, :, :h, :w].astype(noisy.dtype, copy=False)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the parameters."""
+        return self.parameters()[0].value.dtype
+
+
+def pad_to_multiple(x: Array, multiple: int) -> Array:
+    """(N, C, H, W) reflected at the bottom and right (edge not repeated) until both sides are
+    multiples.
+
+    Borders wider than the picture reflect again; a side of one pixel is repeated.
+    """
+    h, w = x.shape[2:]
+    rows, cols = -(-h // multiple) * multiple, -(-w // multiple) * multiple
+    if (rows, cols) == (h, w):
+        return x
+    xp = array_module(x)
+    return x[:, :, xp.asarray(_reflected(h, rows))[:, None], xp.asarray(_reflected(w, cols))]
+
+
+def _reflected(n: int, to: int) -> np.ndarray:
+    """Indices 0..n-1, then back, then forth again, `to` in all."""
+    i = np.arange(to) % max(1, 2 * (n - 1))
+    return np.where(i < n, i, 2 * (n - 1) - i)
+
+
+@contextmanager
+def evaluating(module: Module) -> Iterator[None]:
+    """Within this context the tree is in evaluation mode; every module's own mode is restored
+    after.
+    """
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
