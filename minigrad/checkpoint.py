@@ -39,8 +39,18 @@ CHECKSUM = "minigrad.crc32"
 
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 _ITEMSIZE = {
-    **{"BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2},
-    **{"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8},
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "U16": 2,
+    "I16": 2,
+    "F16": 2,
+    "U32": 4,
+    "I32": 4,
+    "F32": 4,
+    "U64": 8,
+    "I64": 8,
+    "F64": 8,
 }
 _DTYPES = frozenset(np.dtype(c) for c in "?BbHhefd") | {
     np.dtype(t) for t in ("uint32", "int32", "uint64", "int64")
@@ -81,14 +91,20 @@ def save(
             raise CheckpointError(path, f"metadata: expected text, got {key!r}: {value!r}")
     text[CHECKSUM] = _checksum(host, text)
     try:
-        _replace(path, safetensors.numpy.save(host, text))
+        content = safetensors.numpy.save(host, text)
+    except ValueError as error:  # text that is not Unicode
+        raise CheckpointError(path, f"metadata: {error}") from error
+    if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER_BYTES:
+        raise CheckpointError(path, f"header of {length} bytes, limit {MAX_HEADER_BYTES}")
+    try:
+        _replace(path, content)
     except OSError as error:
         raise CheckpointError(path, f"cannot write: {error.strerror}{_free_space(path)}") from error
 
 
 def _storable(path: Path, name: str, array: Array) -> np.ndarray:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise CheckpointError(path, f"tensor name {name!r}: expected letters, digits, '_', '.', '-'")
+        raise CheckpointError(path, f"tensor name {name!r}: use letters, digits, '_', '.', '-'")
     host = np.asarray(to_host(array), order="C")
     if host.dtype.newbyteorder("=") not in _DTYPES:
         raise CheckpointError(path, f"tensor {name}: dtype {host.dtype} cannot be stored")
@@ -216,7 +232,7 @@ def _parse_header(path: Path, header: bytes) -> tuple[dict[str, int], dict[str, 
 
 def _declared_bytes(path: Path, name: str, entry: Any) -> int:
     if not _NAME.fullmatch(name):
-        raise CheckpointError(path, f"tensor name {name!r}: expected letters, digits, '_', '.', '-'")
+        raise CheckpointError(path, f"tensor name {name!r}: use letters, digits, '_', '.', '-'")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise CheckpointError(path, f"tensor {name}: expected dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

@@ -9,13 +9,14 @@ The words.  Four consecutive words form a block.  NumPy adds one to the counter 
 so words 4j .. 4j+3 are Philox4x64-10 of the counter (j + 1, k, t, 0) under the key
 (seed mod 2^64, seed div 2^64).
 
-The rules.  They are exact, so that a kernel on another device gives the same bits:
+The rules (a and b stand for the uniforms 2i and 2i+1).  They are exact, so that a kernel on another
+device gives the same bits:
 
 | law | element | from |
 | --- | --- | --- |
 | uniform, float64 | i | word i: its top 53 bits, times 2^-53 |
 | uniform, float32 | i | half-word i (low half of a word first): its top 24 bits, times 2^-24 |
-| normal | 2i, 2i+1 | uniforms a, b = 2i, 2i+1: r cos(2 pi b), r sin(2 pi b), r = sqrt(-2 log(1-a)) |
+| normal | 2i, 2i+1 | r cos(2 pi b), r sin(2 pi b); r = sqrt(-2 log(1 - a)), a, b: uniforms |
 | integers below n | i | floor(word i * n / 2^64) |
 | permutation | - | stable argsort of the words |
 
