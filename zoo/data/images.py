@@ -1,0 +1,201 @@
+"""Picture files, read and written exactly: 8 and 16 bits, gray and colour, alpha kept.
+
+| format | read | written |
+| --- | --- | --- |
+| PNG | gray, RGB, with alpha, palette, 1, 2, 4, 8, 16 bits | gray, RGB, with alpha, 8, 16 bits |
+| JPEG | gray, RGB, CMYK (converted), turned as its EXIF says | gray, RGB, quality 95 |
+| BMP | gray, RGB, palette | gray, RGB |
+| WEBP | RGB, with alpha | RGB, with alpha, lossless |
+| TIFF (extra `tiff`) | gray, RGB, with alpha, 8, 16 bits, one page | the same |
+
+The kind of a file is told by its first bytes, not by its name; a size that the header declares is
+checked before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from zoo.data import png16, tiff
+from zoo.data.picture import ImageError, Picture
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+MAX_PIXELS = 256_000_000
+
+# Opened by class and not by Image.open, whose own limit is lower and a global of Pillow's.
+_OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+}
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The picture files directly in `folder`, by name; a path of a file gives that file.
+
+    Files that begin with a dot are left out. Raises: ImageError when the path does not exist.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise ImageError(folder, "no such file or folder")
+    files = (item for item in folder.iterdir() if item.suffix.lower() in SUFFIXES)
+    return sorted(item for item in files if item.is_file() and not item.name.startswith("."))
+
+
+def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture in a file: float32 (C, H, W) in [0, 1], its alpha, its depth.
+
+    max_pixels: a larger declared size is refused before decoding.
+    Raises: ImageError with the path and the reason.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return _read(file, path, max_pixels)
+    except FileNotFoundError as error:
+        raise ImageError(path, "no such file") from error
+    except IsADirectoryError as error:
+        raise ImageError(path, "is a folder") from error
+    except PermissionError as error:
+        raise ImageError(path, "no permission to read") from error
+
+
+def write_image(path: str | Path, picture: Picture, *, quality: int = 95) -> None:
+    """Write a picture in the format of the path's suffix, at the picture's depth.
+
+    Values are rint(clip(x, 0, 1) * (2^depth - 1)). The file appears whole or not at all: it is
+    written under another name in the same folder and renamed.
+
+    quality: of a JPEG, 1 to 95. Raises: ImageError when the format cannot hold the picture;
+    OSError when the disk refuses.
+    """
+    path = Path(path)
+    write = _writer(path, picture, quality)
+    try:
+        picture.levels()
+    except ValueError as error:
+        raise ImageError(path, f"cannot be written: {error}") from error
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def _read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
+    head = file.read(16)
+    if not head:
+        raise ImageError(path, "empty file")
+    if head.startswith(tiff.SIGNATURES):
+        return tiff.read(file, path, max_pixels)
+    kind = _kind(head)
+    if kind is None:
+        raise ImageError(path, "not a PNG, JPEG, BMP, WEBP or TIFF file")
+    if kind == "PNG":
+        width, height, depth, _ = png16.header(file, path)
+        _check_size(path, width, height, max_pixels)
+        if depth == 16:
+            return png16.read(file, path)
+    file.seek(0)
+    try:
+        with _OPENERS[kind](file) as image:
+            _check_size(path, *image.size, max_pixels)
+            frames = getattr(image, "n_frames", 1)
+            if frames != 1:
+                raise ImageError(path, f"{kind} with {frames} frames; only one is supported")
+            image.load()
+            return _from_pillow(image, kind)
+    except ImageError:
+        raise
+    # Pillow raises OSError, SyntaxError, ValueError, EOFError, struct.error, ... on damaged files.
+    except Exception as error:
+        raise ImageError(path, f"truncated or damaged {kind}: {error}") from error
+
+
+def _kind(head: bytes) -> str | None:
+    if head.startswith(png16.SIGNATURE):
+        return "PNG"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"BM"):
+        return "BMP"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return None
+
+
+def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(path, f"zero size: {width}x{height}")
+    if width * height > max_pixels:
+        raise ImageError(path, f"{width}x{height} pixels, more than the limit of {max_pixels}")
+
+
+def _from_pillow(image: Image.Image, kind: str) -> Picture:
+    mode = image.mode
+    icc = image.info.get("icc_profile") or None
+    if kind in ("JPEG", "WEBP"):
+        ImageOps.exif_transpose(image, in_place=True)
+    transparent = "transparency" in image.info
+    if mode == "P":
+        image = image.convert("RGBA" if transparent else "RGB")
+    elif mode in ("1", "L", "RGB") and transparent:
+        image = image.convert("RGBA" if mode == "RGB" else "LA")
+    elif mode == "1":
+        image = image.convert("L")
+    elif mode in ("CMYK", "YCbCr", "LAB", "RGBX"):
+        image, icc = image.convert("RGB"), None
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        raise ValueError(f"pixel mode {mode} is not supported")
+    return Picture.from_levels(
+        np.asarray(image), mode, has_alpha=image.mode in ("LA", "RGBA"), icc=icc
+    )
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def _writer(path: Path, picture: Picture, quality: int) -> Callable[[BinaryIO], None]:
+    """What writes `picture` in the format of the suffix; refuses what that format cannot hold."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ImageError(path, f"unknown picture format; known: {', '.join(SUFFIXES)}")
+    if suffix in (".tif", ".tiff"):
+        return lambda file: tiff.write(file, path, picture)
+    if suffix != ".png" and picture.depth == 16:
+        raise ImageError(path, f"{suffix} holds 8 bits, the picture has 16: write .png or .tif")
+    if suffix in (".jpg", ".jpeg", ".bmp") and picture.alpha is not None:
+        raise ImageError(path, f"{suffix} holds no alpha: write .png")
+    if suffix == ".png" and picture.depth == 16:
+        return lambda file: png16.write(file, picture)
+    return lambda file: _write_pillow(file, suffix, picture, quality)
+
+
+def _write_pillow(file: BinaryIO, suffix: str, picture: Picture, quality: int) -> None:
+    levels = picture.levels()  # (H, W, planes)
+    image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+    if suffix == ".png":
+        image.save(file, "PNG", icc_profile=picture.icc)
+    elif suffix == ".webp":
+        image.save(file, "WEBP", lossless=True, exact=True, icc_profile=picture.icc)
+    elif suffix == ".bmp":
+        image.save(file, "BMP")
+    else:
+        image.save(file, "JPEG", quality=quality, subsampling=0, icc_profile=picture.icc)

@@ -1,0 +1,216 @@
+"""Samplers: a batch as a pure function of the step number.
+
+No sampler has a position. `batch(step)` gives the same arrays whatever was asked for before, so a
+run that goes on after an interruption sees the very same data, and batches may be made ahead in
+another thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from minigrad.noise import Noise
+from zoo.data.crops import Photographs, to_unit
+from zoo.noise import Law, SubPixel
+
+Objective = Literal["noise2noise", "noise2clean"]
+
+
+class Batch(NamedTuple):
+    """What a step is given: float32 (N, C, H, W), and a mask (N, 1, H, W) of the target or None."""
+
+    input: np.ndarray
+    target: np.ndarray
+    mask: np.ndarray | None = None
+
+
+class PairSampler:
+    """Training pairs from photographs: random square crops, seen through a noise law.
+
+    noise2noise: input and target are two independent draws of one crop; noise2clean: a draw and
+    the clean crop. Both are (batch, C, size, size); the law reads crops of law.scale * size pixels.
+
+    augment: each pair is flipped and turned at random (8 ways), both members alike.
+    swap: input and target of a noise2noise pair change places with probability 1/2.
+    pairs: number of different pairs; they come in the same order again and again, and the last
+    batch of a round may be short. None: every step draws new ones. Augmenting and swapping differ
+    from round to round.
+
+    A law that hides pixels gives the target's mask along.
+
+    Raises: ValueError for a picture smaller than a crop, or a wrong argument.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[np.ndarray] | Photographs,
+        law: Law,
+        *,
+        batch: int,
+        size: int = 32,
+        seed: int = 0,
+        objective: Objective = "noise2noise",
+        augment: bool = False,
+        swap: bool = False,
+        pairs: int | None = None,
+    ) -> None:
+        if objective not in ("noise2noise", "noise2clean"):
+            raise ValueError(f"PairSampler: objective: noise2noise or noise2clean, got {objective}")
+        if swap and objective == "noise2clean":
+            raise ValueError("PairSampler: swap needs the objective noise2noise")
+        for name, value in (("batch", batch), ("size", size), ("pairs", pairs or 1)):
+            if value < 1:
+                raise ValueError(f"PairSampler: {name} must be at least 1, got {value}")
+        self.photographs = _photographs(pictures)
+        self.law, self.batch_size, self.size = law, batch, size
+        self.objective, self.augment, self.swap, self.pairs = objective, augment, swap, pairs
+        self.seed = seed
+        self._moves_seed = Noise(seed).fold_in(1).seed
+        self.photographs.crops(np.zeros((0, 3)), law.scale * size)  # raises for a small picture
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step; new arrays."""
+        rounds, count = (step, self.batch_size)
+        if self.pairs is not None:
+            per_round = -(-self.pairs // self.batch_size)
+            rounds = step % per_round
+            count = min(self.batch_size, self.pairs - rounds * self.batch_size)
+        first, second = self._pair(Noise(self.seed).at(rounds), count)
+        moves = Noise(self._moves_seed).at(step)
+        mask = second.mask
+        if self.swap:
+            turned = moves.uniform((count,)) < 0.5
+            first, second = _swapped(first, second, turned)
+            mask = second.mask
+        batch = Batch(first.image, second.image, mask)
+        return _moved(batch, moves.integers(8, (count,))) if self.augment else batch
+
+    def _pair(self, noise: Noise, count: int) -> tuple[_Member, _Member]:
+        u = noise.uniform((count, 3), np.float64)
+        latent = self.photographs.crops(u, self.law.scale * self.size)
+        first = _Member(*self.law.observe(latent, noise))
+        if self.objective == "noise2clean":
+            return first, _Member(self.law.clean_of(latent).copy(), None)
+        return first, _Member(*self.law.observe(latent, noise))
+
+
+def _photographs(pictures: Sequence[np.ndarray] | Photographs) -> Photographs:
+    return pictures if isinstance(pictures, Photographs) else Photographs(pictures)
+
+
+class _Member(NamedTuple):
+    image: np.ndarray
+    mask: np.ndarray | None
+
+
+def _swapped(first: _Member, second: _Member, turned: np.ndarray) -> tuple[_Member, _Member]:
+    """Both members, with the images marked in `turned` (N,) exchanged."""
+    where = turned[:, None, None, None]
+    a = np.where(where, second.image, first.image)
+    b = np.where(where, first.image, second.image)
+    if first.mask is None or second.mask is None:
+        return _Member(a, None), _Member(b, None)
+    masks = np.where(where, second.mask, first.mask), np.where(where, first.mask, second.mask)
+    return _Member(a, masks[0]), _Member(b, masks[1])
+
+
+def _moved(batch: Batch, ways: np.ndarray) -> Batch:
+    """Every image by one of the 8 flips and turns, all members alike; square images."""
+    members = [None if member is None else np.empty_like(member) for member in batch]
+    for old, new in zip(batch, members, strict=True):
+        if old is not None and new is not None:
+            for i, way in enumerate(ways):
+                new[i] = turn(old[i], int(way))
+    return Batch(members[0], members[1], members[2])  # type: ignore[arg-type]
+
+
+def turn(image: np.ndarray, way: int) -> np.ndarray:
+    """One of the 8 symmetries of a square: way % 4 quarter turns, then mirrored if way > 3."""
+    turned = np.rot90(image, way % 4, axes=(-2, -1))
+    return turned[..., ::-1] if way > 3 else turned
+
+
+class FixedSampler:
+    """Batches from two stored sets (N, C, H, W), uint8 or floating point.
+
+    order "slices": consecutive slices, as they lie; "shuffle": another order each epoch, from
+    (seed, epoch). The last batch of an epoch may be short. uint8 is divided by 255.
+
+    Raises: ValueError when the sets differ in shape, or for a wrong argument.
+    """
+
+    def __init__(
+        self,
+        input: np.ndarray,
+        target: np.ndarray,
+        *,
+        batch: int,
+        order: Literal["slices", "shuffle"] = "slices",
+        seed: int = 0,
+    ) -> None:
+        if input.shape != target.shape or input.ndim != 4 or not len(input):
+            raise ValueError(
+                f"FixedSampler: expected two sets (N, C, H, W) of one shape, N >= 1, "
+                f"got {input.shape} and {target.shape}"
+            )
+        if order not in ("slices", "shuffle"):
+            raise ValueError(f"FixedSampler: order must be slices or shuffle, got {order!r}")
+        if batch < 1:
+            raise ValueError(f"FixedSampler: batch must be at least 1, got {batch}")
+        self.input, self.target = input, target
+        self.batch_size, self.order = batch, order
+        self.steps_per_epoch = -(-len(input) // batch)
+        self.seed = seed
+        self._epoch: tuple[int, np.ndarray] | None = None  # the last order, only to save time
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step; new arrays."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        which: slice | np.ndarray = slice(place * self.batch_size, (place + 1) * self.batch_size)
+        if self.order == "shuffle":
+            which = self._permutation(epoch)[which]
+        return Batch(_floating(self.input[which]), _floating(self.target[which]))
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        last = self._epoch
+        if last is None or last[0] != epoch:
+            last = epoch, Noise(self.seed).at(epoch).permutation(len(self.input))
+            self._epoch = last
+        return last[1]
+
+
+def _floating(values: np.ndarray) -> np.ndarray:
+    return to_unit(values) if values.dtype == np.uint8 else values.astype(np.float32)
+
+
+def make_tiles(
+    pictures: Sequence[np.ndarray] | Photographs,
+    n: int,
+    size: int = 32,
+    k: int = 8,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """A fixed set of sub-pixel tiles: {"input", "target", "clean"}, each (n, C, size, size) uint8.
+
+    Each tile is a random crop of (k*size)^2 pixels of a random picture; input and target draw one
+    pixel of every k x k block, by themselves; clean is rint(block mean).
+    """
+    photographs = _photographs(pictures)
+    law, noise, piece = SubPixel(k), Noise(seed), 64
+    shape = (n, photographs.channels, size, size)
+    tiles = {name: np.empty(shape, np.uint8) for name in ("input", "target", "clean")}
+    for step, start in enumerate(range(0, n, piece)):
+        count = min(piece, n - start)
+        u = noise.at(step).uniform((count, 3), np.float64)
+        latent = photographs.crops(u, k * size)
+        parts = (
+            law.observe(latent, noise).noisy,
+            law.observe(latent, noise).noisy,
+            law.clean_of(latent),
+        )
+        for tile, part in zip(tiles.values(), parts, strict=True):
+            tile[start : start + count] = np.rint(part * 255)
+    return tiles

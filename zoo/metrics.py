@@ -1,0 +1,207 @@
+"""PSNR and SSIM, each with its definition, and figures that carry the protocol they were made by.
+
+One and the same network spans 0.7 dB when only the definition of PSNR changes (clipped or not,
+rounded or not, border left out, mean of the PSNRs or PSNR of the mean). So no figure here is a bare
+number: `Protocol.measure` returns a `Figure` that says how it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Images = np.ndarray | Sequence[np.ndarray]
+
+Definition = Literal["psnr_images", "psnr_global", "ssim"]
+
+_RADIUS = 5
+_SIGMA = 1.5
+_K1, _K2 = 0.01, 0.03
+
+
+def psnr_list(estimate: Images, reference: Images, *, peak: float = 1.0) -> list[float]:
+    """10 log10(peak^2 / mse_i) for each image i, in dB; inf where the two are equal.
+
+    mse_i is the mean over channels and pixels. The images are (N, ...) arrays, or sequences of
+    arrays whose sizes may differ; values in units in which white is `peak`. Computed in float64.
+    """
+    return [_decibel(error / count, peak) for error, count in _squared(estimate, reference)]
+
+
+def psnr_images(estimate: Images, reference: Images, *, peak: float = 1.0) -> float:
+    """Mean over the images of 10 log10(peak^2 / mse_i), in dB (see `psnr_list`)."""
+    return float(np.mean(psnr_list(estimate, reference, peak=peak)))
+
+
+def psnr_global(
+    estimate: Images, reference: Images, *, peak: float = 1.0, eps: float = 0.0
+) -> float:
+    """10 log10(peak^2 / (mse + eps)), mse the mean of all squared errors of all images, in dB.
+
+    Never above `psnr_images` for images of one size (the logarithm is concave). The course's
+    single-image formula has eps = 1e-8.
+    """
+    parts = _squared(estimate, reference)
+    errors, counts = zip(*parts, strict=True)
+    return _decibel(sum(errors) / sum(counts) + eps, peak)
+
+
+def ssim(estimate: np.ndarray, reference: np.ndarray, *, peak: float = 1.0) -> float:
+    """Structural similarity of two images (H, W) or (C, H, W), at least 11x11; at most 1.
+
+    SSIM = mean of (2 m_x m_y + c1)(2 s_xy + c2) / ((m_x^2 + m_y^2 + c1)(s_x^2 + s_y^2 + c2)),
+
+    m, s^2, s_xy: means, population variances and covariance under a Gaussian window of 11x11 with
+    standard deviation 1.5, c1 = (0.01 peak)^2, c2 = (0.03 peak)^2; the mean runs over the places
+    where the whole window lies inside (a border of 5 is left out), then over the channels.
+
+    Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to
+    structural similarity", IEEE TIP 13(4), 2004.
+    """
+    x, y = np.asarray(estimate, np.float64), np.asarray(reference, np.float64)
+    _same_shape(x, y)
+    if x.ndim not in (2, 3) or min(x.shape[-2:]) <= 2 * _RADIUS:
+        raise ValueError(f"ssim: expected (H, W) or (C, H, W) of at least 11x11, got {x.shape}")
+    c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
+    mx, my = _blurred(x), _blurred(y)
+    vx, vy, cov = _blurred(x * x) - mx * mx, _blurred(y * y) - my * my, _blurred(x * y) - mx * my
+    top = (2 * mx * my + c1) * (2 * cov + c2)
+    bottom = (mx * mx + my * my + c1) * (vx + vy + c2)
+    return float(np.mean(top / bottom))
+
+
+def ssim_images(estimate: Images, reference: Images, *, peak: float = 1.0) -> float:
+    """Mean over the images of `ssim`; (N, C, H, W), or sequences of (C, H, W)."""
+    pairs = _pairs(estimate, reference)
+    return float(np.mean([ssim(x, y, peak=peak) for x, y in pairs]))
+
+
+_DEFINITIONS: dict[str, tuple[Callable[..., float], str]] = {
+    "psnr_images": (psnr_images, "dB"),
+    "psnr_global": (psnr_global, "dB"),
+    "ssim": (ssim_images, ""),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a figure is made, everything that changes it.
+
+    definition: "psnr_images", "psnr_global" or "ssim", the functions of this module.
+    clip: the estimate is limited to [0, 1] first. quantise: it is also rounded to 8 bits.
+    border: pixels left out on every side. noise: the law, as `zoo.noise.parse` reads it, or a word
+    such as "real". seed: of the noise, None where it was given.
+
+    Images are in [0, 1]: the peak is 1.
+    """
+
+    definition: Definition = "psnr_images"
+    clip: bool = False
+    quantise: bool = False
+    border: int = 0
+    noise: str = ""
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.definition not in _DEFINITIONS:
+            known = ", ".join(_DEFINITIONS)
+            raise ValueError(f"Protocol: definition: one of {known}, got {self.definition!r}")
+        if self.border < 0:
+            raise ValueError(f"Protocol: border must not be negative, got {self.border}")
+
+    def measure(self, estimate: Images, reference: Images) -> Figure:
+        """The figure of estimates against references: (N, C, H, W) or sequences of (C, H, W)."""
+        pairs = _pairs(estimate, reference)
+        estimates = [self._prepared(self._inside(x)) for x, _ in pairs]
+        references = [self._inside(y) for _, y in pairs]
+        function, unit = _DEFINITIONS[self.definition]
+        return Figure(function(estimates, references), unit, len(pairs), self)
+
+    def _inside(self, image: np.ndarray) -> np.ndarray:
+        if not self.border:
+            return image
+        if min(image.shape[-2:]) <= 2 * self.border:
+            raise ValueError(f"Protocol: border {self.border} leaves nothing of {image.shape}")
+        inside = slice(self.border, -self.border)
+        return image[..., inside, inside]
+
+    def _prepared(self, image: np.ndarray) -> np.ndarray:
+        if self.quantise:
+            return np.rint(np.clip(np.asarray(image, np.float64), 0, 1) * 255) / 255
+        return np.clip(image, 0, 1) if self.clip else image
+
+    def __str__(self) -> str:
+        values = "8-bit" if self.quantise else "clipped" if self.clip else "not clipped"
+        parts = [self.definition, values, f"border {self.border}"]
+        parts += [f"noise {self.noise}"] if self.noise else []
+        parts += [] if self.seed is None else [f"seed {self.seed}"]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value with the protocol that it was made by.
+
+    value in `unit` ("dB", or "" for a ratio), over `images` images.
+    """
+
+    value: float
+    unit: str
+    images: int
+    protocol: Protocol
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields in one flat dictionary, for JSON; an infinite value becomes the text "inf"."""
+        value: float | str = self.value if np.isfinite(self.value) else str(self.value)
+        return {"value": value, "unit": self.unit, "images": self.images, **asdict(self.protocol)}
+
+    def __str__(self) -> str:
+        number = f"{self.value:.2f} {self.unit}" if self.unit else f"{self.value:.4f}"
+        noun = "image" if self.images == 1 else "images"
+        return f"{number} ({self.protocol}, {self.images} {noun})"
+
+
+# --- inside --------------------------------------------------------------------------------------
+
+
+def _pairs(estimate: Images, reference: Images) -> list[tuple[np.ndarray, np.ndarray]]:
+    if len(estimate) != len(reference) or not len(estimate):
+        raise ValueError(f"metrics: {len(estimate)} estimates, {len(reference)} references")
+    pairs = [(np.asarray(x), np.asarray(y)) for x, y in zip(estimate, reference, strict=True)]
+    for x, y in pairs:
+        _same_shape(x, y)
+    return pairs
+
+
+def _same_shape(x: np.ndarray, y: np.ndarray) -> None:
+    if x.shape != y.shape or not x.size:
+        raise ValueError(f"metrics: estimate {x.shape}, reference {y.shape}: shapes must be equal")
+
+
+def _squared(estimate: Images, reference: Images) -> list[tuple[float, int]]:
+    """Sum of squared errors and number of values, per image."""
+    sums = []
+    for x, y in _pairs(estimate, reference):
+        difference = np.subtract(x, y, dtype=np.float64).ravel()
+        sums.append((float(difference @ difference), difference.size))
+    return sums
+
+
+def _decibel(mse: float, peak: float) -> float:
+    return float(10 * np.log10(peak**2 / mse)) if mse > 0 else float("inf")
+
+
+def _window() -> np.ndarray:
+    taps = np.exp(-(np.arange(-_RADIUS, _RADIUS + 1) ** 2) / (2 * _SIGMA**2))
+    return taps / taps.sum()
+
+
+def _blurred(x: np.ndarray) -> np.ndarray:
+    """Gaussian window means at all places where the window lies inside: sides shrink by 10."""
+    h, w = x.shape[-2] - 2 * _RADIUS, x.shape[-1] - 2 * _RADIUS
+    taps = list(enumerate(_window()))
+    rows = sum(tap * x[..., i : i + h, :] for i, tap in taps)
+    return np.asarray(sum(tap * rows[..., i : i + w] for i, tap in taps))

@@ -1,0 +1,68 @@
+"""White and brown Gaussian noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from minigrad.noise import Noise
+from zoo.noise.law import LawError, LevelLaw
+
+
+@dataclass(frozen=True)
+class Gaussian(LevelLaw):
+    """noisy = clean + sigma/255 * n, n ~ N(0, 1) for every value by itself.
+
+    low, high: sigma in grey levels of 255; one sigma ~ U(low, high) per image.
+
+    Source: Lehtinen et al., "Noise2Noise", ICML 2018, section 3.1 (training 0-50, test 25).
+    """
+
+    kind: ClassVar[str] = "gaussian"
+
+    def sample(self, latent: np.ndarray, noise: Noise) -> np.ndarray:
+        sigma = self.levels(len(latent), noise, latent.dtype) / 255
+        noisy = noise.normal(latent.shape, latent.dtype)
+        noisy *= sigma
+        noisy += latent
+        return self._clipped(noisy)
+
+
+@dataclass(frozen=True)
+class Brown(LevelLaw):
+    """noisy = clean + sigma/255 * (g * n): white noise n blurred by a spatial Gaussian g.
+
+    g is scaled to sum(g^2) = 1, so every value has the standard deviation sigma/255; it is cut at
+    four standard deviations. The white noise is drawn with a margin, so the border is like the
+    inside. The correlation of two values at distance r pixels is exp(-r^2 / (4 blur^2)).
+
+    low, high: sigma in grey levels of 255, U(low, high) per image. blur: standard deviation of g
+    in pixels. (The paper tries several widths and does not print them; 2 is our choice.)
+
+    Source: Lehtinen et al., "Noise2Noise", ICML 2018, section 3.1.
+    """
+
+    kind: ClassVar[str] = "brown"
+    blur: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.1 <= self.blur <= 50:
+            raise LawError(f"brown: blur must lie in 0.1 to 50 pixels, got {self.blur}")
+
+    def sample(self, latent: np.ndarray, noise: Noise) -> np.ndarray:
+        n, c, h, w = latent.shape
+        taps = self._taps(latent.dtype)
+        margin = len(taps) - 1
+        sigma = self.levels(n, noise, latent.dtype) / 255
+        white = noise.normal((n, c, h + margin, w + margin), latent.dtype)
+        columns = sum(tap * white[:, :, i : i + h] for i, tap in enumerate(taps))  # (n, c, h, w+m)
+        brown = sum(tap * columns[..., i : i + w] for i, tap in enumerate(taps))  # (n, c, h, w)
+        return self._clipped(latent + sigma * brown)
+
+    def _taps(self, dtype: np.dtype) -> np.ndarray:
+        radius = int(np.ceil(4 * self.blur))
+        taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * self.blur**2))
+        return (taps / np.sqrt(np.sum(taps**2))).astype(dtype)
