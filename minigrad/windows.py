@@ -22,8 +22,12 @@ def pair(value: int | tuple[int, ...] | list[int], name: str, layer: str) -> Pai
     """An integer or a (vertical, horizontal) pair as a pair; the error names the layer and the
     argument.
     """
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or not all(isinstance(v, int) for v in values):
+    values = (value, value) if isinstance(value, int) else value
+    if (
+        not isinstance(values, tuple | list)
+        or len(values) != 2
+        or not all(isinstance(v, int) for v in values)
+    ):
         raise ValueError(f"{layer}: {name} must be an int or a pair of ints, got {value!r}")
     return values[0], values[1]
 

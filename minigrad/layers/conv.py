@@ -32,7 +32,8 @@ def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: 
     """
     n, _, h, w = x.shape
     k, (m, q) = weight.shape[0], window.count(h, w)
-    u = unfold(x, window).reshape(n, groups, -1, m * q)  # (N, G, R, M*Q), R = C/G*kh*kw
+    u = unfold(x, window)  # (N, C*kh*kw, M*Q)
+    u = u.reshape(n, groups, u.shape[1] // groups, m * q)  # (N, G, R, M*Q), R = C/G*kh*kw
     y = matmul(weight.reshape(groups, k // groups, -1), u)  # (N, G, K/G, M*Q)
     y = y.reshape(n, k, m, q)
     return y if bias is None else y + bias[:, None, None]
@@ -58,7 +59,7 @@ def conv2d_dx(dy: Array, weight: Array, window: Window, groups: int, size: Pair)
     n, k, m, q = dy.shape
     a = weight.reshape(groups, k // groups, -1)  # (G, K/G, R)
     v = matmul(a.swapaxes(1, 2), dy.reshape(n, groups, k // groups, m * q))  # (N, G, R, M*Q)
-    return fold(v.reshape(n, -1, m * q), window, size, (m, q))
+    return fold(v.reshape(n, groups * v.shape[2], m * q), window, size, (m, q))
 
 
 @replaceable
@@ -75,7 +76,8 @@ def conv2d_dw(dy: Array, x: Array, window: Window, groups: int) -> Array:
         (K, C/G, k_h, k_w), dtype of `dy`.
     """
     n, k, m, q = dy.shape
-    u = unfold(x, window, (m, q)).reshape(n, groups, -1, m * q)  # (N, G, R, M*Q)
+    u = unfold(x, window, (m, q))  # (N, C*kh*kw, M*Q)
+    u = u.reshape(n, groups, u.shape[1] // groups, m * q)  # (N, G, R, M*Q)
     da = matmul(dy.reshape(n, groups, k // groups, m * q), u.swapaxes(2, 3)).sum(0)  # (G, K/G, R)
     return da.reshape(k, x.shape[1] // groups, *window.kernel)
 

@@ -28,13 +28,27 @@ def max_pool2d(x: Array, window: Window, count: Pair) -> tuple[Array, Array]:
     padded = pad(x, window.padding, value=-np.inf)
     taps = window.taps(count)
     y = padded[:, :, taps[0][0], taps[0][1]].copy()  # (N, C, M, Q)
-    index = xp.zeros(y.shape, dtype=np.min_scalar_type(len(taps) - 1))
+    index = xp.empty(y.shape, dtype=np.min_scalar_type(len(taps) - 1))
+    index[...] = xp.asarray(_first_taps(window, count))
     for t, (rows, cols) in enumerate(taps[1:], start=1):
         value = padded[:, :, rows, cols]
         larger = (value > y) | (value != value)  # NaN wins, as in PyTorch
         xp.copyto(y, value, where=larger)
         xp.copyto(index, index.dtype.type(t), where=larger)
     return y, index
+
+
+def _first_taps(window: Window, count: Pair) -> np.ndarray:
+    """The first tap of each window (M, Q) that lies in the image, not in the border before it.
+
+    It is the maximum where the whole window holds minus infinity, as in PyTorch.
+    """
+    before = window.padding[0], window.padding[2]
+    rows, cols = (
+        -(-np.maximum(p - np.arange(n) * s, 0) // d)
+        for p, n, s, d in zip(before, count, window.stride, window.dilation, strict=True)
+    )
+    return rows[:, None] * window.kernel[1] + cols
 
 
 @replaceable
@@ -159,7 +173,7 @@ class AvgPool2d(_Pool2d):
     `divisor_override` replaces it. A window that `ceil_mode` lets hang over counts its padded part
     but not what is beyond.
     VJP: dy / divisor, spread over the window; overlapping windows add.
-    Keeps: the shape.
+    Keeps: the divisors, one for each window of a plane.
     PyTorch: `torch.nn.AvgPool2d`.
     """
 

@@ -31,7 +31,7 @@ class Upsample(Module):
 
     Shapes: x (N, C, H, W) -> y (N, C, H', W'), H' = size or floor(H scale). Shrinking is allowed.
     VJP: dx = sum of dy over the pixels that were copied from there; 0 where none was.
-    Keeps: the shape.
+    Keeps: the shape; for a scale that is not whole, the source of each output row and column.
     PyTorch: `torch.nn.Upsample(mode="nearest")`.
     """
 
@@ -110,14 +110,23 @@ class Upsample(Module):
         return h, w
 
     def _whole_scale(self, x: Array) -> Pair | None:
-        """The scale where it is a whole number on both axes, else None."""
-        (h, w), (to_h, to_w) = x.shape[2:], self._target(x)
-        return None if to_h % h or to_w % w else (to_h // h, to_w // w)
+        """The scale where each pixel becomes a block of one size, else None."""
+        sides = zip(x.shape[2:], self._target(x), self._sources(x), strict=True)
+        scale = []
+        for n, to, source in sides:
+            if to % n or not np.array_equal(source, np.arange(to) // (to // n)):
+                return None  # 3.25 times 2 pixels are 6, but not 3 of each
+            scale.append(to // n)
+        return scale[0], scale[1]
 
     def _sources(self, x: Array) -> tuple[np.ndarray, np.ndarray]:
         """For each output row and column, the input row and column that it copies."""
         sources = []
         for axis, (n, to) in enumerate(zip(x.shape[2:], self._target(x), strict=True)):
-            step = n / to if self.scale_factor is None else 1 / self.scale_factor[axis]
-            sources.append(np.minimum(np.floor(np.arange(to) * step).astype(np.intp), n - 1))
+            # PyTorch takes 1.25 times 2 pixels for the same size, and 2.25 times 2 for the double.
+            factors = None if to in (n, 2 * n) else self.scale_factor
+            step = n / to if factors is None else 1 / factors[axis]
+            # In float32, as PyTorch does: where a H / H' is whole, rounding decides.
+            places = np.arange(to, dtype=np.float32) * np.float32(step)
+            sources.append(np.minimum(places.astype(np.intp), n - 1))
         return sources[0], sources[1]

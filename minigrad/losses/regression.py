@@ -41,8 +41,12 @@ class _Regression(Module):
             )
 
     def _weight(self, n: int) -> float:
-        """What each element's term is multiplied with: 1/n for the mean, 1 for the sum."""
-        return 1 / n if self.reduction == "mean" else 1.0
+        """What each element's term is multiplied with: 1/n for the mean (NaN for no elements, as
+        in PyTorch), 1 for the sum.
+        """
+        if self.reduction == "sum":
+            return 1.0
+        return 1 / n if n else np.nan
 
     def describe(self) -> str:
         """The reduction where it is not the mean."""
@@ -145,7 +149,7 @@ class MaskedMSELoss(_Regression):
         xp = array_module(prediction)
         masked = mask * (prediction - target)
         if self.reduction == "valid":
-            weight = 1 / (mask.sum() * (masked.size // mask.size))
+            weight = 1 / (mask.sum() * (1 if mask.shape == shape else shape[1]))
         else:
             weight = self._weight(masked.size)
         gradient = mask * masked
@@ -164,7 +168,7 @@ class AnnealedL0Loss(_Regression):
     1.5`).
     VJP: dprediction = dvalue gamma (|D| + eps)^(gamma - 1) sign(D) / n, 0 at D = 0; the target gets
     None. Near gamma 0.05 its largest size is about 2e6 / n: plain SGD needs care.
-    Keeps: D.
+    Keeps: D, gamma.
     Source: Lehtinen et al., Noise2Noise (2018), section 3.4 and appendix A.
     PyTorch: own twin.
     """

@@ -1,0 +1,106 @@
+"""Which form runs for which convolution: the rules, in one place.
+
+Measurements: docs/decisions/0007-numpy-convolution.md
+
+1. windows that touch without overlapping          -> numpy_strided: one product, channels last
+2. stride 1, one group                             -> numpy_conv: half unfolded
+3. other strides without dilation, one group       -> numpy_phases: stride 1 on phases of x
+4. the rest (groups, stride with dilation)         -> the definition
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Replaceable
+from minigrad.kernels import (
+    numpy_conv,
+    numpy_elementwise,
+    numpy_phases,
+    numpy_resize,
+    numpy_strided,
+)
+from minigrad.kernels.numpy_conv import Taps
+from minigrad.layers import activation, conv, pool, resize
+from minigrad.windows import Pair, Window
+
+REAL = ("float32", "float64")
+
+
+def _is_empty(*arrays: np.ndarray) -> bool:
+    return any(a.size == 0 for a in arrays)
+
+
+@conv.conv2d.register("numpy", *REAL)
+def conv2d(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    window: Window,
+    groups: int = 1,
+) -> np.ndarray:
+    """The forward convolution."""
+    count = window.count(*x.shape[2:])
+    if groups > 1 or min(count) < 1 or _is_empty(x, weight):
+        return NotImplemented
+    if numpy_strided.covers(window):
+        return numpy_strided.conv2d(x, weight, bias, window)
+    if window.stride == (1, 1):
+        return numpy_conv.correlate(x, weight, bias, taps_of(window), count)
+    if window.dilation == (1, 1):
+        return numpy_phases.conv2d(x, weight, bias, window, count)
+    return NotImplemented
+
+
+@conv.conv2d_dx.register("numpy", *REAL)
+def conv2d_dx(
+    dy: np.ndarray, weight: np.ndarray, window: Window, groups: int, size: Pair
+) -> np.ndarray:
+    """The cotangent of the input."""
+    if groups > 1 or _is_empty(dy, weight):
+        return NotImplemented
+    if numpy_strided.covers(window):
+        return numpy_strided.conv2d_dx(dy, weight, window, size)
+    if window.stride == (1, 1):
+        return numpy_conv.correlate_dx(dy, weight, taps_of(window), size)
+    if window.dilation == (1, 1):
+        return numpy_phases.conv2d_dx(dy, weight, window, size)
+    return NotImplemented
+
+
+@conv.conv2d_dw.register("numpy", *REAL)
+def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window, groups: int) -> np.ndarray:
+    """The cotangent of the weight."""
+    if groups > 1 or _is_empty(dy, x):
+        return NotImplemented
+    if numpy_strided.covers(window):
+        return numpy_strided.conv2d_dw(dy, x, window)
+    if window.stride == (1, 1):
+        return numpy_conv.correlate_dw(dy, x, taps_of(window))
+    if window.dilation == (1, 1):
+        return numpy_phases.conv2d_dw(dy, x, window)
+    return NotImplemented
+
+
+def taps_of(window: Window) -> Taps:
+    """The reads of a window of stride 1."""
+    return Taps(window.kernel, window.dilation, window.padding[0], window.padding[2])
+
+
+_pairs: tuple[tuple[Replaceable[..., Any], Callable[..., Any]], ...] = (
+    (activation.relu_dx, numpy_elementwise.relu_dx),
+    (activation.leaky_relu, numpy_elementwise.leaky_relu),
+    (activation.leaky_relu_dx, numpy_elementwise.leaky_relu_dx),
+    (activation.prelu, numpy_elementwise.prelu),
+    (activation.prelu_vjp, numpy_elementwise.prelu_vjp),
+    (activation.sigmoid_dx, numpy_elementwise.sigmoid_dx),
+    (pool.max_pool2d, numpy_resize.max_pool2d),
+    (pool.max_pool2d_dx, numpy_resize.max_pool2d_dx),
+    (resize.upsample_nearest, numpy_resize.upsample_nearest),
+    (resize.upsample_nearest_dx, numpy_resize.upsample_nearest_dx),
+)
+for definition, kernel in _pairs:
+    definition.register("numpy", *REAL)(kernel)
