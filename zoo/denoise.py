@@ -1,0 +1,309 @@
+"""Denoise pictures of any size: arrays, files and folders.
+
+clean = denoise_image(model, noisy)                        # (H, W) or (H, W, C), floats in
+[0, 1] results = denoise_files(model, ["photos"], out="clean")    # every picture of the folder
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo import tiling
+from zoo.architectures import Denoiser
+from zoo.data.images import list_images, read_image, write_image
+from zoo.data.picture import ImageError
+
+DEFAULT_WEIGHTS = "n2n-gaussian.safetensors"
+
+Notice = Callable[[str], None]
+"""Called with a line that the user should see."""
+
+
+class ChannelError(ValueError):
+    """A picture's channels do not fit the network; the message names both."""
+
+
+def default_weights() -> Path:
+    """The bundled weights that `zoo denoise` uses.
+
+    Raises:
+        FileNotFoundError: this installation has none.
+    """
+    path = Path(__file__).parent / "weights" / DEFAULT_WEIGHTS
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: the bundled weights are missing; give --weights FILE, or train some with "
+            "`zoo train n2n-gaussian --out RUN`"
+        )
+    return path
+
+
+def denoise_image(
+    model: Denoiser,
+    image: np.ndarray,
+    *,
+    tile: int | None = None,
+    ensemble: int = 1,
+    samples: int | None = None,
+    seed: int = 0,
+    progress: tiling.Progress | None = None,
+    notice: Notice | None = None,
+) -> np.ndarray:
+    """The clean estimate of one picture; same shape and dtype, not clipped.
+
+    A gray picture goes through a colour network as three equal channels, whose results are
+    averaged; a colour picture goes through a gray network channel by channel. A second or fourth
+    channel is alpha and is returned as it came.
+
+    Args:
+        model: the network, on any device.
+        image: (H, W), or (H, W, C) with C of 1 to 4, floating, values in [0, 1], any size from 1x1.
+        tile: side of what is computed at once, in pixels; None chooses by memory. The result does
+            not depend on it (to float32 rounding).
+        ensemble: 8 averages the results of the 8 flips and quarter turns of the picture; 1, 2 or
+            4 use fewer.
+        samples, seed: for stochastic networks.
+        progress: called with (tiles done, tiles in all).
+        notice: called with lines worth showing, such as a receptive field larger than the memory
+            allows.
+
+    Raises:
+        TypeError: not a floating array.
+        ValueError: another number of axes or channels, an empty picture, a wrong `tile` or
+            `ensemble`.
+    """
+    if ensemble not in (1, 2, 4, 8):
+        raise ValueError(f"ensemble: expected 1, 2, 4 or 8, got {ensemble}")
+    if image.dtype.kind != "f":
+        raise TypeError(f"denoise_image: image: expected floats in [0, 1], got {image.dtype}")
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise ValueError(
+            f"denoise_image: image: expected (H, W) or (H, W, C), not empty, got {image.shape}"
+        )
+    pixels = image if image.ndim == 3 else image[:, :, None]  # (H, W, C)
+    colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))
+    parts = _parts(model, pixels[:, :, :colours])
+    result = np.empty_like(pixels)
+    result[:, :, colours:] = pixels[:, :, colours:]
+    counter = _Counter(progress, len(parts) * ensemble)
+    given = {"samples": samples, "seed": seed}
+    for index, part in enumerate(parts):
+        # clean: (H, W, model.channels)
+        clean = _ensemble(model, part, tile, ensemble, counter, notice, given)
+        if len(parts) > 1:
+            result[:, :, index] = clean[:, :, 0]
+        elif colours == 1 and clean.shape[2] == 3:
+            result[:, :, 0] = clean.mean(axis=2)
+        else:
+            result[:, :, :colours] = clean
+    return result.reshape(image.shape)
+
+
+def _parts(model: Denoiser, pixels: np.ndarray) -> list[np.ndarray]:
+    """The picture as inputs of the network: (H, W, model.channels) each."""
+    colours = pixels.shape[2]
+    if colours == model.channels:
+        return [pixels]
+    if colours == 1 and model.channels == 3:
+        return [np.broadcast_to(pixels, (*pixels.shape[:2], 3))]
+    if model.channels == 1:
+        return [pixels[:, :, i : i + 1] for i in range(colours)]
+    raise ChannelError(
+        f"the picture has {colours} channel(s), but {type(model).__name__} takes {model.channels}"
+    )
+
+
+def _ensemble(
+    model: Denoiser,
+    part: np.ndarray,
+    tile: int | None,
+    ensemble: int,
+    counter: _Counter,
+    notice: Notice | None,
+    given: dict[str, int | None],
+) -> np.ndarray:
+    """Mean over flips (the first bit) and quarter turns (the others) of the undone results."""
+    total: np.ndarray | None = None
+    for number in range(ensemble):
+        turns, flip = number // 2 if ensemble == 8 else number // 2 * 2, number % 2 == 1
+        moved = np.rot90(part[:, ::-1] if flip else part, turns)
+        clean = np.rot90(_tiled(model, moved, tile, counter, notice, given), -turns)
+        clean = clean[:, ::-1] if flip else clean
+        if number == 0:
+            notice = None  # once is enough
+        total = clean if total is None else np.add(total, clean, out=total)
+    assert total is not None
+    return total if ensemble == 1 else total / ensemble
+
+
+def _tiled(
+    model: Denoiser,
+    part: np.ndarray,
+    tile: int | None,
+    counter: _Counter,
+    notice: Notice | None,
+    given: dict[str, int | None],
+) -> np.ndarray:
+    """One pass; when the memory does not suffice, again with tiles of half the side."""
+    height, width = part.shape[:2]
+    plan: tiling.Plan | None = tiling.plan(model, height, width, tile)
+    while plan is not None:
+        if plan.note and notice is not None:
+            notice(plan.note)
+        try:
+            return tiling.run(model, part, plan, counter.start(), **given)
+        except MemoryError:  # CuPy's OutOfMemoryError is one
+            plan = tiling.halved(plan, model)
+    raise MemoryError(f"not even the smallest tile of a {part.shape[:2]} picture fits in memory")
+
+
+class _Counter:
+    """Adds the tiles of several passes up for one progress display."""
+
+    def __init__(self, progress: tiling.Progress | None, passes: int) -> None:
+        self.progress, self.passes, self.current = progress, passes, -1
+
+    def start(self) -> tiling.Progress | None:
+        """Begin the next pass; returns what that pass reports to."""
+        if self.progress is None:
+            return None
+        self.current += 1
+        current, report = self.current, self.progress
+
+        def tell(done: int, total: int) -> None:
+            report(current * total + done, max(self.passes, current + 1) * total)
+
+        return tell
+
+
+# --------------------------------------------------------------------------- files
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one picture.
+
+    source: the file read. target: the file written, None when it failed.
+    error: why it failed, one line that names the file, or None. machine: it is the machine that
+    failed (disk, memory), not the file. shape: (height, width) in pixels. seconds: reading,
+    denoising and writing.
+    """
+
+    source: Path
+    target: Path | None = None
+    error: str | None = None
+    machine: bool = False
+    shape: tuple[int, int] | None = None
+    seconds: float = 0.0
+
+
+def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
+    """The files named, and the picture files (by suffix) directly in each folder named, in order
+    of name.
+    """
+    found: list[Path] = []
+    for source in map(Path, sources):
+        found += list_images(source) if source.is_dir() else [source]
+    return found
+
+
+def check_output(files: Sequence[Path], out: Path) -> None:
+    """Refuse an output folder in which results would fall on inputs.
+
+    Raises:
+        ValueError: `out` is the folder of one of the files; or a file, not a folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: expected a folder for the results, got a file")
+    for file in files:
+        if out.resolve() in (file.resolve().parent, file.parent.resolve()):
+            raise ValueError(
+                f"{out}: is the folder of the input {file.name}; inputs are never overwritten: "
+                "choose another --out"
+            )
+
+
+def denoise_files(
+    model: Denoiser,
+    sources: Iterable[str | Path],
+    out: str | Path,
+    *,
+    tile: int | None = None,
+    ensemble: int = 1,
+    seed: int = 0,
+    progress: Callable[[Path, int, int, int, int], None] | None = None,
+    notice: Notice | None = None,
+) -> list[FileResult]:
+    """Denoise files and folders into the folder `out`: same names, sizes and bit depths.
+
+    A file that cannot be read becomes a result with an `error`; the others are still processed. A
+    palette picture becomes RGB or RGBA. `out` is made if needed.
+
+    progress: called with (file, number of the file, files in all, tiles done, tiles of this file).
+    notice: called with lines worth showing.
+
+    Raises:
+        ValueError: `out` is the folder of an input, or is a file.
+        OSError: `out` cannot be made.
+    """
+    files, out = find_pictures(sources), Path(out)
+    check_output(files, out)
+    out.mkdir(parents=True, exist_ok=True)
+    results: list[FileResult] = []
+    taken: dict[str, Path] = {}
+    settings = {"tile": tile, "ensemble": ensemble, "seed": seed}
+    for number, file in enumerate(files, start=1):
+
+        def tell(done: int, total: int, file: Path = file, number: int = number) -> None:
+            if progress is not None:
+                progress(file, number, len(files), done, total)
+
+        def remark(line: str, file: Path = file) -> None:
+            if notice is not None:
+                notice(f"{file}: {line}")
+
+        first = taken.setdefault(file.name, file)
+        if first is not file:
+            clash = f"{file}: has the same name as {first}, whose result it would overwrite"
+            results.append(FileResult(file, error=clash))
+            continue
+        results.append(_one_file(model, file, out / file.name, tell, remark, settings))
+    return results
+
+
+def _one_file(
+    model: Denoiser,
+    file: Path,
+    target: Path,
+    tell: tiling.Progress,
+    notice: Notice,
+    settings: dict[str, Any],
+) -> FileResult:
+    """Read, denoise, write; what the file or the machine does wrong becomes the result's error."""
+    begun = time.monotonic()
+    try:
+        picture = read_image(file)
+        noisy = picture.pixels.transpose(1, 2, 0)  # (H, W, C), a view
+        clean = denoise_image(model, noisy, progress=tell, notice=notice, **settings)
+        pixels = clean.transpose(2, 0, 1)  # (C, H, W)
+        write_image(target, dataclasses.replace(picture, pixels=pixels))
+    except (ImageError, ChannelError) as error:
+        return FileResult(file, error=_named(file, str(error)))
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "out of memory"
+        where = target if isinstance(error, OSError) else file
+        return FileResult(file, error=_named(file, f"{where}: {reason}"), machine=True)
+    return FileResult(file, target, shape=picture.size, seconds=time.monotonic() - begun)
+
+
+def _named(file: Path, text: str) -> str:
+    """The text on one line, with the file's name in it."""
+    text = " ".join(text.split())
+    return text if str(file) in text else f"{file}: {text}"

@@ -1,0 +1,31 @@
+"""Published settings by name: `get("n2n-demo")`, `list_recipes("n2n*")`, or a TOML file."""
+
+from __future__ import annotations
+
+from zoo.recipes.config import RecipeError, from_toml, override, to_toml
+from zoo.recipes.schema import (
+    Checkpoints,
+    Optimiser,
+    Recipe,
+    Sampler,
+    Schedule,
+    Stage,
+    Validation,
+)
+from zoo.recipes.table import get, list_recipes
+
+__all__ = [
+    "Checkpoints",
+    "Optimiser",
+    "Recipe",
+    "RecipeError",
+    "Sampler",
+    "Schedule",
+    "Stage",
+    "Validation",
+    "from_toml",
+    "get",
+    "list_recipes",
+    "override",
+    "to_toml",
+]

@@ -1,0 +1,131 @@
+"""What a recipe is made of: frozen dataclasses, each field with its unit and its meaning.
+
+Every field has a plain type, so that a TOML file or `--set stages.0.optimiser.lr=0.1` can be
+checked against it. A field that may be None has None as its default: in a file an absent key is
+None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Value = str | int | float | bool | list[int] | list[float] | list[str]
+"""What a free argument (of a model or an objective) may hold in a TOML file."""
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """SGD or Adam with PyTorch's meaning of every argument."""
+
+    kind: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.0  # SGD
+    nesterov: bool = False  # SGD
+    weight_decay: float = 0.0
+    betas: tuple[float, ...] = (0.9, 0.999)  # Adam
+    eps: float = 1e-8  # Adam
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes, from `optimiser.lr` on.
+
+    constant: never. plateau: times `factor` when the validation MSE has not improved for more than
+    `patience` validations. ramp-down: lr * (0.5 + 0.5 cos(pi u))^2, u from 0 to 1 over the last
+    `fraction` of the steps. cosine: from lr to min_lr over all steps. warm_up: the first
+    steps, in which the rate of any kind is entered linearly.
+    """
+
+    kind: Literal["constant", "plateau", "ramp-down", "cosine"] = "constant"
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    cooldown: int = 0
+    min_lr: float = 0.0
+    fraction: float = 0.3
+    warm_up: int = 0
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Where training pairs come from: random crops of the photographs, seen twice through `noise`.
+
+    noise: a law such as "gaussian:0-55" (units of 1/255) or "subpixel:8" (each pixel is one drawn
+    from an 8x8 block of a larger crop); the clean picture comes with it.
+    pairs: number of different pairs to draw before they come again; None for never.
+    """
+
+    noise: str = "subpixel:8"
+    size: int = 32  # pixels, height and width of what the network sees
+    pairs: int | None = None
+    augment: bool = False  # flips and turns, the same for input and target
+    swap: bool = False  # noise2noise: exchange input and target at random
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of training: an objective, its data, its optimiser.
+
+    batch images a step, computed as `micro_batches` equal parts whose gradients are added.
+    """
+
+    steps: int
+    objective: str = "noise2noise"
+    loss: Literal["mse", "l1", "l0", "masked_mse"] = "mse"
+    batch: int = 32
+    micro_batches: int = 1
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    sampler: Sampler = Sampler()
+    log_every: int = 25  # steps
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How often the network is judged, and on what: tiles of pictures kept out of training.
+
+    noise: the law used on the tiles; None for the sampler's own.
+    weights: which weights become model.safetensors, the last or those with the lowest validation
+    MSE.
+    """
+
+    every: int = 125  # steps
+    images: int = 200
+    size: int | None = None  # pixels; None for the sampler's
+    noise: str | None = None
+    seed: int = 1
+    batch: int = 100
+    weights: Literal["last", "best"] = "last"
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """How often the state of training is saved; the last two are kept."""
+
+    every: int = 500  # steps
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the outcome of a training run.
+
+    model, model_args: name and constructor arguments of the network.
+    data: folder of pictures; None for the bundled photographs.
+    """
+
+    name: str
+    model: str
+    stages: tuple[Stage, ...]
+    model_args: dict[str, Value] = field(default_factory=dict)
+    description: str = ""
+    seed: int = 0
+    data: str | None = None
+    dtype: Literal["float32", "float64"] = "float32"
+    validation: Validation = Validation()
+    checkpoint: Checkpoints = Checkpoints()
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps over all stages."""
+        return sum(stage.steps for stage in self.stages)

@@ -1,0 +1,379 @@
+"""What a run looks like: curves, pictures before and after, and one page that holds everything.
+
+    write("runs/demo")      # curves.png, before_after.png, report.html in the run folder
+
+The page stands alone: pictures are inside it, nothing is fetched. Drawing needs matplotlib (extra
+`plots`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigrad import CheckpointError
+from minigrad.noise import Noise
+from zoo import recipes, registry
+from zoo.architectures import Denoiser
+from zoo.data.bundled import sample_files
+from zoo.data.images import read_image
+from zoo.data.picture import with_channels
+from zoo.denoise import denoise_image
+from zoo.metrics import psnr_images
+from zoo.noise import Law, parse
+from zoo.recipes import Recipe
+
+INSTALL = "pip install 'minigrad-zoo[plots]'"
+CROP = 256  # pixels that are shown of a photograph, before sub-pixel sampling 1,024
+PICTURES = 3
+FIRST_SEED = 10_000  # of the noise: far from the small numbers that recipes use
+INK, GRAY = "#1f4e79", "#767676"
+
+
+class ReportError(RuntimeError):
+    """The report cannot be written; `exit_code` is 1 for the work, 2 for the input, 3 for the
+    disk.
+    """
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        """`message` names the file and the reason."""
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Example:
+    """One photograph: noisy, denoised and clean, (C, h, w) in [0, 1], and the PSNR of the first
+    two in dB.
+    """
+
+    name: str
+    noisy: np.ndarray
+    denoised: np.ndarray
+    clean: np.ndarray
+    psnr_noisy: float
+    psnr: float
+
+
+def write(run: str | Path) -> list[Path]:
+    """Write `curves.png`, `before_after.png` and `report.html` into a run folder; returns their
+    paths.
+
+    A run that has no weights yet gets its curves and the page only.
+
+    Raises:
+        ReportError: not a run folder, matplotlib is missing, or the disk refuses.
+    """
+    folder = Path(run)
+    _need_matplotlib()
+    recipe, log = _recipe(folder), _read_log(folder / "log.jsonl")
+    weights = folder / "model.safetensors"
+    examples = _examples(recipe, weights) if weights.is_file() else []
+    curves = _curves(log, recipe)
+    files = {"curves.png": _rendered(curves, "png")}
+    if examples:
+        files["before_after.png"] = _rendered(_grid(examples), "png")
+    pictures = [_inline_svg(_rendered(curves, "svg"))]
+    if examples:
+        pictures.append(_inline_png(files["before_after.png"]))
+    page = _page(folder, recipe, log, examples, pictures)
+    files["report.html"] = page.encode()
+    for name, content in files.items():
+        _replace(folder / name, content)
+    return [folder / name for name in files]
+
+
+# --------------------------------------------------------------------------- reading the run
+
+
+def _need_matplotlib() -> None:
+    try:
+        import matplotlib as _  # noqa: F401
+    except ImportError as error:
+        raise ReportError(f"drawing needs matplotlib: {INSTALL}", exit_code=1) from error
+
+
+def _recipe(folder: Path) -> Recipe:
+    config = folder / "config.toml"
+    if not config.is_file():
+        raise ReportError(f"{folder}: not a run folder, config.toml is missing")
+    try:
+        return recipes.get(config)
+    except recipes.RecipeError as error:
+        raise ReportError(str(error)) from error
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; a last line that was cut off by a kill is left out."""
+    if not path.is_file():
+        raise ReportError(f"{path}: no such file: the run has not logged anything")
+    records: list[dict[str, Any]] = []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            record = json.loads(line)
+            records.append(dict(record))
+        except (ValueError, TypeError) as error:
+            raise ReportError(f"{path}: line {number} is not a JSON object: {error}") from error
+    return records
+
+
+def _law(recipe: Recipe) -> Law:
+    """The noise that the run was validated on."""
+    return parse(recipe.validation.noise or recipe.stages[0].sampler.noise)
+
+
+def _examples(recipe: Recipe, weights: Path) -> list[Example]:
+    """Bundled photographs that no training sees, with the run's noise."""
+    try:
+        model = registry.load(weights)
+    except CheckpointError as error:
+        raise ReportError(str(error)) from error
+    law = _law(recipe)
+    files = sample_files("test")[:PICTURES]
+    return [_example(model, law, file, number) for number, file in enumerate(files)]
+
+
+def _example(model: Denoiser, law: Law, file: Path, number: int) -> Example:
+    pixels = read_image(file).pixels
+    latent = _middle(pixels, CROP if law.scale == 1 else 4 * CROP, law.scale)
+    latent = with_channels(latent, 1 if model.channels == 1 else 3)
+    noisy = law(latent[None], Noise(FIRST_SEED + number).at(0))[0]
+    clean = law.clean(latent[None])[0]
+    estimate = denoise_image(model, noisy.transpose(1, 2, 0)).transpose(2, 0, 1)
+    denoised = np.clip(estimate, 0, 1)
+    before, after = (psnr_images([picture], [clean]) for picture in (noisy, denoised))
+    return Example(file.stem, noisy, denoised, clean, before, after)
+
+
+def _middle(pixels: np.ndarray, side: int, multiple: int) -> np.ndarray:
+    """The middle square of (C, H, W), `side` wide or less, and a multiple of the law's block."""
+    spans = []
+    for length in pixels.shape[1:]:
+        size = min(side, *pixels.shape[1:]) // multiple * multiple
+        start = (length - size) // 2
+        spans.append(slice(start, start + size))
+    return pixels[:, spans[0], spans[1]]
+
+
+# --------------------------------------------------------------------------- drawing
+
+
+def _curves(log: list[dict[str, Any]], recipe: Recipe) -> Any:
+    """Loss and validation PSNR against the number of images seen."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _line(left, log, "train", "loss", f"loss ({recipe.stages[0].loss})")
+    left.set_yscale("log")
+    left.set_title("training loss", loc="left", fontsize=10)
+    _line(right, log, "validation", "psnr_images", "PSNR in dB, mean over images")
+    noisy = [record["psnr_images"] for record in log if record.get("kind") == "noisy"]
+    if noisy:
+        right.axhline(noisy[0], color=GRAY, linestyle="--", linewidth=1)
+        right.annotate(
+            f"noisy input {noisy[0]:.2f} dB",
+            (0.98, noisy[0]),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            color=GRAY,
+            fontsize=8,
+        )
+    right.set_title("validation", loc="left", fontsize=10)
+    for axes in (left, right):
+        axes.grid(color="#e4e4e4", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _line(axes: Any, log: list[dict[str, Any]], kind: str, name: str, label: str) -> None:
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    points = [
+        (record["images"], record[name])
+        for record in log
+        if record.get("kind") == kind and record["images"] > 0 and record.get(name) is not None
+    ]
+    axes.set_xlabel("images seen")
+    axes.set_ylabel(label)
+    if not points:
+        axes.text(0.5, 0.5, "nothing logged yet", ha="center", transform=axes.transAxes, color=GRAY)
+        return
+    images, values = zip(*points, strict=True)
+    axes.plot(images, values, color=INK, linewidth=1.3, marker="." if len(points) < 60 else "")
+    if images[-1] >= 4 * images[0]:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _grid(examples: list[Example]) -> Any:
+    """Rows of noisy, denoised and clean with their PSNR."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.15 * len(examples)), layout="constrained")
+    rows = figure.subplots(len(examples), 3, squeeze=False)
+    for axes, example in zip(rows, examples, strict=True):
+        captions = (
+            f"{example.name}, noisy, {example.psnr_noisy:.2f} dB",
+            f"denoised, {example.psnr:.2f} dB",
+            "clean",
+        )
+        pictures = (example.noisy, example.denoised, example.clean)
+        for axis, picture, caption in zip(axes, pictures, captions, strict=True):
+            shown = np.clip(picture.transpose(1, 2, 0), 0, 1)  # (h, w, C)
+            gray = shown.shape[2] == 1
+            # Nearest: a viewer's smoothing would look like denoising.
+            axis.imshow(
+                shown[:, :, 0] if gray else shown,
+                cmap="gray" if gray else None,
+                vmin=0,
+                vmax=1,
+                interpolation="nearest",
+            )
+            axis.set_title(caption, fontsize=9, loc="left")
+            axis.set_axis_off()
+    return figure
+
+
+def _rendered(figure: Any, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+    figure.savefig(buffer, format=kind, dpi=130, metadata=metadata)
+    return buffer.getvalue()
+
+
+# --------------------------------------------------------------------------- the page
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+color: #222 } h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+table { border-collapse: collapse } td, th { padding: .25rem .9rem .25rem 0; text-align: left }
+td.n, th.n { text-align: right } tr + tr td { border-top: 1px solid #e4e4e4 }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: 13px }
+img, svg { max-width: 100%; height: auto }
+"""
+
+
+def _page(
+    folder: Path,
+    recipe: Recipe,
+    log: list[dict[str, Any]],
+    examples: list[Example],
+    pictures: list[str],
+) -> str:
+    """The page as HTML text."""
+    captions = ("Curves", "Photographs that training has not seen")
+    shown = "".join(
+        f"<h2>{caption}</h2>{picture}" for caption, picture in zip(captions, pictures, strict=False)
+    )
+    config = (folder / "config.toml").read_text(encoding="utf-8")
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f"<title>{html.escape(recipe.name)}</title><style>{STYLE}</style>"
+        f"<h1>{html.escape(recipe.name)}</h1><p>{html.escape(recipe.description)}</p>"
+        f"<h2>Result</h2>{_results(log)}"
+        f"{shown}{_example_table(examples, recipe)}"
+        f"<h2>Configuration</h2><pre>{html.escape(config)}</pre>"
+        f"<h2>Environment</h2>{_table(_environment(folder))}"
+    )
+
+
+def _results(log: list[dict[str, Any]]) -> str:
+    names = (
+        ("psnr_images", "PSNR, mean over images (dB)"),
+        ("psnr_global", "PSNR of the mean squared error of all images (dB)"),
+    )
+    noisy = next((r for r in log if r.get("kind") == "noisy"), {})
+    found = [r for r in log if r.get("kind") == "validation" and r.get("step", 0) > 0]
+    if not found:
+        return "<p>No validation yet.</p>"
+    rows: list[tuple[str, ...]] = [("", "noisy", "best", f"last (step {found[-1]['step']:,})")]
+    for name, label in names:
+        values = [r[name] for r in found if r.get(name) is not None]
+        if values:
+            figures = (noisy.get(name), max(values), values[-1])
+            rows.append((label, *map(_number, figures)))
+    return _table(rows, numbers=True, head=True)
+
+
+def _example_table(examples: list[Example], recipe: Recipe) -> str:
+    if not examples:
+        return "<p>No weights yet: no pictures.</p>"
+    rows: list[tuple[str, ...]] = [("photograph", "size", "noisy (dB)", "denoised (dB)")]
+    for e in examples:
+        size = f"{e.clean.shape[2]} x {e.clean.shape[1]}"
+        rows.append((e.name, size, _number(e.psnr_noisy), _number(e.psnr)))
+    protocol = (
+        f"Noise {_law(recipe).name}, minigrad.noise.Noise; peak 1, all pixels and channels; "
+        "output clipped to [0, 1], not quantised; the noisy picture neither."
+    )
+    return _table(rows, numbers=True, head=True) + f"<p>{html.escape(protocol)}</p>"
+
+
+def _environment(folder: Path) -> list[tuple[str, ...]]:
+    """What the run wrote down of its machine, and the sums of its files."""
+    rows: list[tuple[str, ...]] = []
+    timing = folder / "timing.jsonl"
+    if timing.is_file():
+        records = [record for record in _read_log(timing) if record.get("kind") == "start"]
+        for name, value in (records[-1] if records else {}).items():
+            if name not in ("kind", "time"):
+                rows.append((name, str(value)))
+    weights = folder / "model.safetensors"
+    if weights.is_file():
+        rows.append(("weights", weights.name))
+        rows.append(("sha256 of the weights", hashlib.sha256(weights.read_bytes()).hexdigest()))
+    return rows
+
+
+def _table(rows: list[tuple[str, ...]], numbers: bool = False, head: bool = False) -> str:
+    parts = []
+    for index, row in enumerate(rows):
+        tag = "th" if head and index == 0 else "td"
+        cells = (
+            f"<{tag}{' class=n' if numbers and place else ''}>{html.escape(cell)}</{tag}>"
+            for place, cell in enumerate(row)
+        )
+        parts.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table>{''.join(parts)}</table>"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _inline_png(content: bytes) -> str:
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
+
+
+def _inline_svg(content: bytes) -> str:
+    text = content.decode()
+    return text[text.index("<svg") :]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The file appears whole or not at all."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror}", exit_code=3) from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,261 @@
+"""Cutting a picture into tiles so that the tiled result equals the whole one.
+
+A tile is written on the network's stride grid. What is read for it is larger, by exactly the
+measured receptive field rounded up to that grid, and ends where the picture ends. Every written
+pixel therefore sees the same numbers as in one pass over the whole picture, the zeros of the
+convolutions at the picture's border included.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import array_module, to_device, to_host
+from zoo.architectures import Denoiser, pad_to_multiple
+from zoo.receptive import multiple_of, receptive_field
+
+WORKING_BYTES = 1 << 30
+"""What one pass of the network may hold on a CPU, beside the picture and the result; at most a
+quarter of the machine's memory."""
+PROBE = 256
+"""Side of the picture on which the memory of a pass is measured; no larger one is cut."""
+
+Progress = Callable[[int, int], None]
+"""Called with (tiles done, tiles in all)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a picture is cut.
+
+    tile: (height, width) that a tile writes, multiples of the network's grid; the picture's when
+    it is whole.
+    halo: (top, bottom, left, right) that is read around it.
+    whole: one pass, no tiles.
+    note: what the user should know about the choice, or "".
+    """
+
+    tile: tuple[int, int]
+    halo: tuple[int, int, int, int]
+    whole: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Box:
+    """One tile: rows and columns that it reads and those that it writes, as (start, stop)."""
+
+    read: tuple[tuple[int, int], tuple[int, int]]
+    write: tuple[tuple[int, int], tuple[int, int]]
+
+
+def plan(model: Denoiser, height: int, width: int, tile: int | None = None) -> Plan:
+    """How `model` should go over a picture of `height` x `width` pixels.
+
+    tile: side of what a tile writes, rounded up to the network's grid; None for one pass where
+        that fits in the working memory (1 GiB on a CPU, half of the free memory on a GPU), else
+        the largest tiles that do.
+
+    A receptive field that is larger than the working memory allows is never cut: the smallest
+    tile is taken and the plan's `note` says so.
+
+    Raises:
+        ValueError: `tile` is below 1.
+    """
+    m = multiple_of(model)
+    if tile is not None and tile < 1:
+        raise ValueError(f"tile: expected at least 1 pixel, got {tile}")
+    padded = (_up(height, m), _up(width, m))
+    note = ""
+    if tile is None:
+        largest = PROBE**2 if padded[0] * padded[1] <= PROBE**2 else pixels_that_fit(model)
+        if padded[0] * padded[1] <= largest:
+            return Plan(padded, (0, 0, 0, 0), whole=True)
+        halo = receptive_field(model).halo
+        around = max(halo[0] + halo[1], halo[2] + halo[3])
+        side = (int(math.sqrt(largest)) - around) // m * m
+        if side < m:
+            note = (
+                f"the receptive field needs {around + m} x {around + m} pixels for one tile, more "
+                f"than the working memory of {working_bytes(model) >> 20} MiB allows; "
+                "going on with the smallest tile"
+            )
+        side = max(side, m)
+    else:
+        side = _up(tile, m)
+        if side >= max(padded):
+            return Plan(padded, (0, 0, 0, 0), whole=True)
+        halo = receptive_field(model).halo
+        around = max(halo[0] + halo[1], halo[2] + halo[3])
+        if around > side:
+            note = (
+                f"each tile of {side} pixels reads {side + around}, because the receptive field "
+                f"asks for {around} more: a larger tile is faster"
+            )
+    sides = (_even(padded[0], side, m), _even(padded[1], side, m))
+    return Plan(sides, halo, whole=False, note=note)
+
+
+def boxes(plan: Plan, height: int, width: int, multiple: int) -> Iterator[Box]:
+    """The tiles of a picture of `height` x `width` pixels, row by row.
+
+    `read` lies inside the picture padded to the grid, `write` inside the picture.
+    """
+    top, bottom, left, right = plan.halo
+    for y0 in range(0, height, plan.tile[0]):
+        rows = _span(y0, plan.tile[0], height, top, bottom, multiple)
+        for x0 in range(0, width, plan.tile[1]):
+            cols = _span(x0, plan.tile[1], width, left, right, multiple)
+            yield Box((rows[0], cols[0]), (rows[1], cols[1]))
+
+
+def run(
+    model: Denoiser,
+    picture: np.ndarray,
+    plan: Plan,
+    progress: Progress | None = None,
+    **arguments: Any,
+) -> np.ndarray:
+    """The network's estimate of a picture (H, W, C) on the host, tile by tile; same shape and
+    dtype.
+
+    arguments: passed on to `model.denoise`.
+
+    Raises:
+        ValueError: the network has another number of channels out than in.
+    """
+    height, width = picture.shape[:2]
+    m = multiple_of(model)
+    device = "cpu" if array_module(model.parameters()[0].value) is np else "cuda"
+    rows, cols = _reflected(height, m), _reflected(width, m)
+    todo = list(boxes(plan, height, width, m))
+    result = np.empty_like(picture)
+    for done, box in enumerate(todo, start=1):
+        (r0, r1), (c0, c1) = box.read
+        crop = picture[rows[r0:r1][:, None], cols[c0:c1]].transpose(2, 0, 1)  # (C, h, w)
+        crop = np.ascontiguousarray(crop[None], dtype=model.dtype)  # (1, C, h, w)
+        clean = to_host(model.denoise(to_device(crop, device), **arguments))[0]  # (C, h, w)
+        if clean.shape[0] != picture.shape[2]:
+            raise ValueError(
+                f"{type(model).__name__}: expected {picture.shape[2]} channels out, "
+                f"got {clean.shape[0]}"
+            )
+        (y0, y1), (x0, x1) = box.write
+        inner = clean[:, y0 - r0 : y1 - r0, x0 - c0 : x1 - c0]
+        result[y0:y1, x0:x1] = inner.transpose(1, 2, 0)  # (h, w, C)
+        if progress is not None:
+            progress(done, len(todo))
+    return result
+
+
+def halved(plan: Plan, model: Denoiser) -> Plan | None:
+    """A plan with tiles of half the side, for when memory ran out; None when they cannot be
+    smaller.
+    """
+    m = multiple_of(model)
+    if max(plan.tile) <= m:
+        return None
+    height, width = (max(m, _up(side // 2, m)) for side in plan.tile)
+    note = f"no memory for tiles of {max(plan.tile)} pixels; going on with {max(height, width)}"
+    return Plan((height, width), receptive_field(model).halo, whole=False, note=note)
+
+
+# --------------------------------------------------------------------------- memory
+
+_bytes: dict[str, float] = {}
+
+
+def bytes_per_pixel(model: Denoiser) -> float:
+    """Largest memory of one pass, in bytes per pixel, measured on a picture of 256 x 256 pixels.
+
+    On a CPU it is what NumPy reports to `tracemalloc`; on a GPU it is the growth of CuPy's pool.
+    What a pass needs whatever the size is counted in: the figure is too high for larger pictures.
+    """
+    xp = array_module(model.parameters()[0].value)
+    key = f"{xp.__name__}.{model.dtype}.{model!r}"
+    if key not in _bytes:
+        side = _up(PROBE, multiple_of(model))
+        picture = xp.full((1, model.channels, side, side), 0.5, dtype=model.dtype)
+        peak = _peak_on_host(model, picture) if xp is np else _peak_on_gpu(model, picture, xp)
+        _bytes[key] = max(1.0, peak / side**2)
+    return _bytes[key]
+
+
+def pixels_that_fit(model: Denoiser) -> float:
+    """How many pixels one pass may have in the working memory."""
+    return working_bytes(model) / bytes_per_pixel(model)
+
+
+def working_bytes(model: Denoiser) -> int:
+    """The memory that one pass may use: 1 GiB on a CPU (a quarter of its memory where that is
+    less), half of what is free on a GPU.
+    """
+    xp = array_module(model.parameters()[0].value)
+    if xp is not np:
+        return int(xp.cuda.runtime.memGetInfo()[0]) // 2
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not known on this system
+        return WORKING_BYTES
+    return min(WORKING_BYTES, memory // 4)
+
+
+def _peak_on_host(model: Denoiser, probe: np.ndarray) -> int:
+    model.denoise(probe[:, :, :8, :8])  # what is made once (tables, threads) is not counted
+    ours = not tracemalloc.is_tracing()
+    if ours:
+        tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        model.denoise(probe)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        if ours:
+            tracemalloc.stop()
+
+
+def _peak_on_gpu(model: Denoiser, probe: Any, xp: Any) -> int:
+    model.denoise(probe)
+    pool = xp.get_default_memory_pool()
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    model.denoise(probe)
+    peak = pool.total_bytes() - before
+    pool.free_all_blocks()
+    return int(peak)
+
+
+# --------------------------------------------------------------------------- numbers
+
+
+def _up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+def _reflected(length: int, multiple: int) -> np.ndarray:
+    """Which row (or column) stands where in the padded picture: the network's own padding, as
+    indices.
+    """
+    return pad_to_multiple(np.arange(length).reshape(1, 1, length, 1), multiple)[0, 0, :, 0]
+
+
+def _even(length: int, side: int, multiple: int) -> int:
+    """The side, on the grid, of as many tiles as `side` needs, made equally long."""
+    return _up(-(-length // -(-length // side)), multiple)
+
+
+def _span(
+    start: int, tile: int, length: int, before: int, after: int, multiple: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((read start, stop), (write start, stop)) along one axis."""
+    stop = min(start + tile, length)
+    end = _up(length, multiple)
+    return (max(0, start - before), min(end, _up(stop, multiple) + after)), (start, stop)

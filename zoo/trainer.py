@@ -1,0 +1,300 @@
+"""The one training loop: it owns time, log, schedule, validation and checkpoints.
+
+Everything that decides the outcome is a function of the recipe and the step number, so a run that
+is killed and resumed passes through the same numbers, bit for bit, as one that is not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import module_for, to_device
+from zoo import feeds, objectives, parts, registry, watch
+from zoo.machine import differences, environment
+from zoo.objectives.base import Batch, Objective, split
+from zoo.progress import Progress
+from zoo.recipes.config import to_toml
+from zoo.recipes.schema import Recipe
+from zoo.run import Run, TrainError, disk
+
+
+class Ahead:
+    """Runs `batch(step)` one step ahead in a thread; `batch` is pure, so nothing changes."""
+
+    def __init__(self, batch: Callable[[int], Batch]) -> None:
+        self._batch = batch
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._next: tuple[int, Future[Batch]] | None = None
+
+    def __call__(self, step: int, last: bool = False) -> Batch:
+        """The batch of `step`; the next one is begun unless this is the `last`."""
+        held, self._next = self._next, None
+        ready = held[1] if held and held[0] == step else self._pool.submit(self._batch, step)
+        batch = ready.result()
+        if not last:
+            self._next = (step + 1, self._pool.submit(self._batch, step + 1))
+        return batch
+
+    def close(self) -> None:
+        """End the thread."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class Position:
+    """How far training is, and what it has found. All of it travels in a checkpoint."""
+
+    step: int = 0  # optimiser steps done
+    images: int = 0
+    before: dict[str, float] = field(default_factory=dict)  # metrics of the noisy validation set
+    after: dict[str, float] = field(default_factory=dict)  # of the last validation
+    best: dict[str, float] = field(default_factory=dict)  # of the best validation, with its step
+
+
+class Trainer:
+    """A recipe being trained on one device, in one run folder (`run`, set before `fit`)."""
+
+    run: Run
+
+    def __init__(self, recipe: Recipe, device: str, progress: Progress) -> None:
+        """Make the network and read the pictures; nothing is written.
+
+        Raises RecipeError, and what the network and the readers raise for wrong arguments.
+        """
+        self.recipe, self.device, self.progress = recipe, device, progress
+        self.xp = module_for(device)
+        self.environment = environment(device)
+        self.network = parts.network(recipe).to(device)
+        feeds.check_sizes(recipe, self.network.multiple)
+        pictures = feeds.pictures(recipe, self.network.channels)
+        self.photographs = pictures.train
+        self.validation = feeds.validation_set(recipe, pictures.validation)
+        self.position = Position()
+        self.saved = -1  # step of the newest checkpoint
+        self.changed = ""  # what differs from the machine of the checkpoint
+        self.begun = time.monotonic()
+        self._start_stage(0)
+
+    # --- stages -------------------------------------------------------------------------------
+
+    def _start_stage(self, number: int) -> None:
+        """Objective, optimiser, schedule and data of a stage, all fresh; the network goes on."""
+        self.number = number
+        self.stage = stage = self.recipe.stages[number]
+        self.first = sum(s.steps for s in self.recipe.stages[:number])
+        self.objective: Objective = objectives.create(stage.objective, self.network, stage.loss)
+        self.objective.astype(self.recipe.dtype).to(self.device)
+        self.optimiser = parts.optimiser(stage, self.network.parameters())
+        self.schedule = parts.schedule(stage)
+        self.batches = Ahead(feeds.training_batches(self.recipe, number, self.photographs))
+        self._clear_watch()
+
+    def _clear_watch(self) -> None:
+        self.total = self.xp.zeros((), np.float64)  # of the losses since the last log line
+        self.bad = self.xp.zeros((), np.int64)  # first step whose loss was not finite, 0 for none
+
+    def _stage_at(self, step: int) -> int:
+        """The number of the stage that the step after `step` steps belongs to."""
+        ends = np.cumsum([stage.steps for stage in self.recipe.stages])
+        return min(int(np.searchsorted(ends, step, side="right")), len(ends) - 1)
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def fit(self, stop: Callable[[], bool]) -> str:
+        """Train to the end, or until `stop()` says so; returns "finished" or "stopped"."""
+        self.progress.start(self.recipe.steps, self.position.step)
+        try:
+            if self.position.step == 0 and not self.position.before:
+                self._validate(record=True)
+                self._save()
+            while self.position.step < self.recipe.steps and not stop():
+                self._advance(record=True)
+            cause = "finished" if self.position.step == self.recipe.steps else "stopped"
+            self._save_if_new()
+            self._write_weights(last=True)
+            return cause
+        finally:
+            self.progress.stop()
+            self.batches.close()
+
+    def _advance(self, record: bool) -> None:
+        """One step, and whatever is due after it; `record` False writes nothing."""
+        number = self._stage_at(self.position.step)
+        if number != self.number:
+            self.batches.close()
+            self._start_stage(number)
+        stage, local = self.stage, self.position.step - self.first
+        self.optimiser.lr = self.schedule.lr(local)
+        self.objective.anneal(local / stage.steps)
+        micro = self._parts(local)
+        images = sum(len(part[0]) for part in micro)
+        outputs = self.objective.training_step(micro, self.optimiser)
+        self.position.step += 1
+        self.position.images += images
+        loss, step = outputs[0], self.position.step
+        self.total += loss
+        self.bad = self.xp.where((self.bad == 0) & ~self.xp.isfinite(loss), step, self.bad)
+        local += 1
+        ends = local == stage.steps
+        if local % stage.log_every == 0 or ends:
+            self._log(local, record)
+        if local % self.recipe.validation.every == 0 or ends:
+            self._validate(record)
+        if record:
+            self.progress.step(step, images)
+            if step % self.recipe.checkpoint.every == 0:
+                self._save()
+
+    def _parts(self, local: int) -> list[Batch]:
+        batch = self.batches(local, last=local + 1 == self.stage.steps)
+        arrays = tuple(to_device(array, self.device) for array in batch)
+        return split(arrays, self.stage.micro_batches)
+
+    def _log(self, local: int, record: bool) -> None:
+        """One line: the mean loss since the line before."""
+        since = (local - 1) % self.stage.log_every + 1
+        loss = float(self.total) / since
+        self.total = self.xp.zeros((), np.float64)
+        if not record:
+            return
+        self._stop_if_bad()
+        self.run.log.write(self._line("train", loss=loss, lr=self.optimiser.lr))
+        self.run.timing.write(self._time("train"))
+        self.progress.show(loss=loss)
+
+    def _validate(self, record: bool) -> None:
+        """Judge the network on the validation set and tell the schedule."""
+        if record:
+            self._stop_if_bad()
+        found = feeds.judge(self.network, self.validation, self.recipe.validation.batch)
+        position = self.position
+        if not position.before:
+            position.before = feeds.judge_noisy(self.validation)
+            self._note(record, "noisy", position.before)
+        position.after = found
+        self._note(record, "validation", found)
+        if position.step == 0:
+            return
+        self.schedule.observe(found["mse"])
+        if found["mse"] < position.best.get("mse", np.inf):
+            position.best = {**found, "step": position.step}
+            if record and self.recipe.validation.weights == "best":
+                self._write_weights()
+
+    def _note(self, record: bool, kind: str, values: dict[str, float]) -> None:
+        if record:
+            self.run.log.write(self._line(kind, **values))
+            self.run.timing.write(self._time(kind))
+            self.progress.show(psnr=values.get("psnr_images"))
+
+    def _line(self, kind: str, **values: Any) -> dict[str, Any]:
+        where = {"step": self.position.step, "images": self.position.images}
+        return {"kind": kind, "stage": self.number, **where, **values}
+
+    def _time(self, kind: str) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "step": self.position.step,
+            "images": self.position.images,
+            "seconds": round(time.monotonic() - self.begun, 3),
+        }
+
+    # --- files --------------------------------------------------------------------------------
+
+    def _save_if_new(self) -> None:
+        if self.position.step != self.saved:
+            self._save()
+
+    def _save(self) -> None:
+        """Write a checkpoint, unless a number in it is not finite: then stop."""
+        self._stop_if_bad()
+        arrays = {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
+        arrays |= {f"optimiser.{k}": v for k, v in self.optimiser.state_dict().items()}
+        arrays["loop.total"] = self.total
+        state = {
+            **vars(self.position),
+            "stage": self.number,
+            "seed": self.recipe.seed,
+            "schedule": self.schedule.state_dict(),
+            "recipe": to_toml(self.recipe),
+            "environment": self.environment,
+        }
+        self.run.save(self.position.step, arrays, state)
+        self.saved = self.position.step
+
+    def restore(self, cut: bool = True) -> bool:
+        """Take up the newest checkpoint, and cut the logs to it; whether there was one."""
+        found = self.run.restore(cut)
+        if found is None:
+            return False
+        arrays, state = found
+        self.batches.close()
+        self._start_stage(state["stage"])
+        self.objective.load_state_dict(_under("objective", arrays))
+        self.optimiser.load_state_dict(_under("optimiser", arrays))
+        self.schedule.load_state_dict(state["schedule"])
+        self.total = to_device(arrays["loop.total"], self.device)
+        self.position = Position(**{name: state[name] for name in vars(Position())})
+        self.saved = self.position.step
+        self.changed = differences(state["environment"], self.environment)
+        return True
+
+    def _write_weights(self, last: bool = False) -> None:
+        """Write model.safetensors for `zoo.load`.
+
+        At the end of a run that keeps its best weights they are there already.
+        """
+        if last and self.recipe.validation.weights == "best" and self.run.weights.exists():
+            return
+        stage, metrics = self.stage, {k: f"{v:.6g}" for k, v in self.position.after.items()}
+        text = {
+            "noise": stage.sampler.noise,
+            "recipe": to_toml(self.recipe),
+            "step": str(self.position.step),
+            "images": str(self.position.images),
+            **{f"validation_{name}": value for name, value in metrics.items()},
+        }
+        with disk(self.run.weights):
+            registry.save(self.run.weights, self.network, text)
+
+    # --- numbers that are not finite ----------------------------------------------------------
+
+    def _stop_if_bad(self) -> None:
+        """Stop when a loss or a parameter is not finite, naming the step and the layer."""
+        bad = int(self.bad)
+        if bad == 0:
+            values = [p.value for p in self.network.parameters()]
+            if all(watch.all_finite(value) for value in values):
+                return
+            bad = self.position.step + 1  # its loss would not be
+        raise TrainError(f"{self.run.folder}: {self._diagnosis(bad)}")
+
+    def _diagnosis(self, bad: int) -> str:
+        """Go back to the newest checkpoint, train up to the bad step and look into it."""
+        self.progress.say(f"the loss of step {bad} is not finite; looking for the layer")
+        stage = self.number
+        if not self.restore(cut=False):
+            return f"step {bad}: the loss is not finite"
+        with np.errstate(all="ignore"):
+            while self.position.step < bad - 1:
+                self._advance(record=False)
+            if self._stage_at(self.position.step) != self.number:
+                self._start_stage(stage)
+            local = self.position.step - self.first
+            self.objective.anneal(local / self.stage.steps)
+            cause = watch.find(self.objective, self._parts(local))
+        return (
+            f"step {bad}: the loss is not finite; first not finite: {cause}. "
+            f"The checkpoint of step {self.saved} is good: resume with a lower learning rate"
+        )
+
+
+def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    start = prefix + "."
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
