@@ -1,0 +1,148 @@
+"""One sample against its PyTorch twin: outputs, input cotangents, parameter cotangents."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from minigrad.wiring import as_tuple
+from validation.cases import Arrays, Sample, cotangents
+from validation.tolerances import FLOAT64_ATOL, FLOAT64_RTOL
+from validation.twins.layers import TWINS
+
+Results = dict[str, np.ndarray]
+"""`output i`, `cotangent of input i`, `cotangent of <parameter>` -> array."""
+
+_DTYPES = {np.float32: torch.float32, np.float64: torch.float64}
+
+
+def ours(sample: Sample, dtype: Any) -> Results:
+    """What the layer computes."""
+    module, xs = sample.module(dtype), sample.inputs(dtype)
+    y, vjp = module.forward_and_vjp(*xs)
+    dxs = as_tuple(vjp(*cotangents(y, sample.seed)))
+    results = {f"output {i}": out for i, out in enumerate(as_tuple(y))}
+    results |= {f"cotangent of input {i}": dx for i, dx in enumerate(dxs) if dx is not None}
+    return results | {
+        f"cotangent of {name}": p.grad for name, p in module.named_parameters().items()
+    }
+
+
+def twin(sample: Sample, dtype: Any) -> torch.nn.Module:
+    """The twin with the layer's parameters and buffers."""
+    module = TWINS[sample.row.name](**sample.settings.arguments).to(_DTYPES[dtype])
+    arrays = sample.module(dtype).state_dict()
+    module.load_state_dict({k: torch.from_numpy(np.array(a)) for k, a in arrays.items()})
+    return module
+
+
+def theirs(sample: Sample, dtype: Any) -> Results:
+    """What PyTorch computes."""
+    xs = sample.inputs(dtype)
+    return _pull(sample, twin(sample, dtype), xs, absolute=False)
+
+
+def magnitudes(sample: Sample) -> dict[str, float]:
+    """The largest sum of absolute terms of each result, in float64.
+
+    The twin is run on absolute values of inputs, parameters and cotangents, each input with the
+    sign that makes all terms add (`Row.signs`), and again with the inputs as they are. The larger
+    counts.
+    """
+    xs = sample.inputs(np.float64)
+    signs = sample.row.signs or (1,) * len(xs)
+    absolute = tuple(np.abs(x) * s for x, s in zip(xs, signs, strict=True))
+    found: dict[str, float] = {}
+    module = twin(sample, np.float64)
+    runs = [_pull(sample, module, xs, absolute=False)]
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.abs_()
+    runs += [_pull(sample, module, values, absolute=True) for values in (xs, absolute)]
+    for results in runs:
+        for name, array in results.items():
+            size = float(np.abs(array[np.isfinite(array)]).max(initial=0))
+            found[name] = max(found.get(name, 0.0), size)
+    if sample.row.elementwise:
+        dys = cotangents(runs[0]["output 0"], sample.seed)
+        largest = max(float(np.abs(dy).max(initial=0)) for dy in dys)
+        found["cotangent of input 0"] = max(found["cotangent of input 0"], largest)
+    return found
+
+
+def check_float64(sample: Sample) -> dict[str, float]:
+    """Raise `AssertionError` where a float64 result differs from PyTorch's; returns the errors.
+
+    An error is relative to the magnitude; infinities and NaN must stand in the same places.
+    """
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        mine, reference = ours(sample, np.float64), theirs(sample, np.float64)
+        sizes = magnitudes(sample)
+    assert mine.keys() == reference.keys(), f"{sample.name}: {[*mine]} instead of {[*reference]}"
+    errors = {}
+    for name, expected in reference.items():
+        actual = mine[name]
+        assert actual.shape == expected.shape, (
+            f"{sample.name}: {name}: shape {actual.shape}, PyTorch {expected.shape}"
+        )
+        atol = FLOAT64_ATOL * sizes[name]
+        close = np.isclose(actual, expected, rtol=FLOAT64_RTOL, atol=atol, equal_nan=True)
+        errors[name] = _error(actual, expected, sizes[name])
+        assert close.all(), (
+            f"{sample.name}: {name}: {int((~close).sum())} of {close.size} entries differ, "
+            f"error {errors[name]:.2e} of the magnitude {sizes[name]:.3g}; first at "
+            f"{tuple(map(int, np.argwhere(~close)[0]))}"
+        )
+    return errors
+
+
+def float32_errors(sample: Sample) -> dict[str, tuple[float, float]]:
+    """For each result: our and PyTorch's float32 error against float64, relative to the
+    magnitude.
+    """
+    reference, sizes = theirs(sample, np.float64), magnitudes(sample)
+    mine, other = ours(sample, np.float32), theirs(sample, np.float32)
+    return {
+        name: (_error(mine[name], exact, sizes[name]), _error(other[name], exact, sizes[name]))
+        for name, exact in reference.items()
+    }
+
+
+def state_keys(sample: Sample) -> None:
+    """Rule 13: parameters and buffers have PyTorch's names, order and shapes."""
+    mine = {key: array.shape for key, array in sample.module(np.float64).state_dict().items()}
+    reference = {
+        key: tuple(t.shape)
+        for key, t in TWINS[sample.row.name](**sample.settings.arguments).state_dict().items()
+    }
+    assert mine == reference, f"{sample.name}: {mine}, PyTorch {reference}"
+
+
+def _error(actual: np.ndarray, expected: np.ndarray, size: float) -> float:
+    """The largest difference of the finite entries, relative to `size`."""
+    finite = np.isfinite(expected) & np.isfinite(actual)
+    gap = np.subtract(actual, expected, out=np.zeros(finite.shape), where=finite)
+    difference = float(np.abs(gap).max(initial=0))
+    return difference / size if size else difference
+
+
+def _pull(sample: Sample, module: torch.nn.Module, xs: Arrays, absolute: bool) -> Results:
+    wrt = range(len(xs)) if sample.row.wrt is None else sample.row.wrt
+    inputs = [torch.from_numpy(np.array(x)) for x in xs]
+    for i in wrt:
+        inputs[i].requires_grad_()
+    outputs = as_tuple(module(*inputs))
+    dys = cotangents(tuple(y.detach().numpy() for y in outputs), sample.seed)
+    seeds = [torch.from_numpy(np.array(np.abs(dy) if absolute else dy)) for dy in dys]
+    named = dict(module.named_parameters())
+    wanted = [*(inputs[i] for i in wrt), *named.values()]
+    gradients = torch.autograd.grad(outputs, wanted, seeds)
+    names = [f"input {i}" for i in wrt] + list(named)
+    results = {f"output {i}": y.detach().numpy() for i, y in enumerate(outputs)}
+    return results | {
+        f"cotangent of {name}": g.numpy() for name, g in zip(names, gradients, strict=True)
+    }

@@ -1,0 +1,195 @@
+"""Rows and samples: what the tests and the certificate compare.
+
+A *row* describes one layer: how to draw its settings, what it keeps, where it has kinks. A *sample*
+is a row with fixed settings, a law for the values and a seed: a module, inputs and cotangents that
+can be made again at any time. All numbers are float32 numbers, so that the float32 and the float64
+run compute the same thing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from minigrad import Module
+from minigrad.wiring import as_tuple
+from validation.draw import Draw
+
+Arrays = tuple[np.ndarray, ...]
+Shape = tuple[int, ...]
+
+
+class Subject(Protocol):
+    """Whatever the contract is checked on: a module with inputs, made afresh at each call."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def module(self, dtype: Any) -> Module:
+        """The module, with the same parameters at each call."""
+
+    def inputs(self, dtype: Any) -> Arrays:
+        """Its inputs, equal at each call."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings of a layer: constructor arguments and the shapes of its inputs."""
+
+    arguments: dict[str, Any]
+    shapes: tuple[Shape, ...]
+
+
+def variant(*shapes: Shape, **arguments: Any) -> Variant:
+    """A `Variant`: shapes first, then the constructor's arguments by name."""
+    return Variant(arguments, shapes)
+
+
+def _nothing(module: Module, xs: Arrays, ys: Arrays) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One public leaf or loss.
+
+    Attributes:
+        layer: the class; its PyTorch twin has the same name in `validation.twins.layers.TWINS`.
+        draw: random settings.
+        variants: hand-picked settings that every run contains.
+        keeps: bytes that the vjp may hold, from the module, the inputs and the outputs.
+        linear: whether the outputs are affine in the inputs jointly.
+        wrt: the inputs that get a cotangent; None = all.
+        numeric: whether differences of the forward give the vjp (not where a factor is treated as
+            a constant).
+        away: moves the inputs away from kinks, for the numeric checks.
+        adjust: makes drawn values valid (a mask that is 0 or 1, for example).
+        special: whether infinities, NaN and signed zeros are compared with PyTorch.
+        elementwise: whether a cotangent's magnitude is at least that of `dy`.
+        signs: the sign of each input in the largest sum of absolute terms.
+    """
+
+    layer: type[Module]
+    draw: Callable[[Draw], Variant]
+    variants: tuple[Variant, ...]
+    keeps: Callable[[Module, Arrays, Arrays], int] = _nothing
+    linear: bool = False
+    wrt: tuple[int, ...] | None = None
+    numeric: bool = True
+    away: Callable[[Arrays, np.random.Generator], Arrays] | None = None
+    adjust: Callable[[Arrays], Arrays] | None = None
+    special: bool = False
+    elementwise: bool = False
+    signs: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The class name."""
+        return self.layer.__name__
+
+    def samples(self) -> list[Sample]:
+        """The hand-picked settings, each with ordinary values and with ties."""
+        laws = ("normal", "ties", "special") if self.special else ("normal", "ties")
+        return [
+            Sample(self, settings, seed, law)
+            for seed, settings in enumerate(self.variants)
+            for law in laws
+        ]
+
+    def sample(self, draw: Draw) -> Sample:
+        """Random settings, values and seed."""
+        laws = ("normal", "normal", "ties", "wide", *(("special",) if self.special else ()))
+        settings = self.draw(draw)
+        return Sample(self, settings, draw.integer(0, 2**31 - 1), draw.pick(laws))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row with everything fixed.
+
+    `values`: "normal"; "ties" (few different numbers, zeros of both signs); "wide" (normal times a
+    power of ten for each array); "special" (infinities, NaN, zeros of both signs, denormal and huge
+    numbers); "away" (normal, away from kinks).
+    """
+
+    row: Row
+    settings: Variant
+    seed: int
+    values: str = "normal"
+    parameters: str = field(default="normal", repr=False)
+
+    @property
+    def name(self) -> str:
+        """Class, settings, law and seed."""
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.settings.arguments.items())
+        return (
+            f"{self.row.name}({arguments}) on {', '.join(map(str, self.settings.shapes))}, "
+            f"{self.values} values, seed {self.seed}"
+        )
+
+    def module(self, dtype: Any) -> Module:
+        """The layer with normal float32 numbers as parameters."""
+        arguments = dict(self.settings.arguments)
+        if "dtype" in inspect.signature(self.row.layer).parameters:
+            arguments["dtype"] = dtype
+        module = self.row.layer(**arguments)
+        rng = np.random.default_rng([self.seed, 1])
+        for parameter in module.parameters():
+            parameter.value[...] = _float32(rng.standard_normal(parameter.value.shape))
+        return module
+
+    def inputs(self, dtype: Any) -> Arrays:
+        """The inputs, by the law `values`."""
+        rng = np.random.default_rng([self.seed, 2])
+        law = LAWS["normal" if self.values == "away" else self.values]
+        xs = tuple(_float32(law(rng, shape)) for shape in self.settings.shapes)
+        if self.row.adjust is not None:
+            xs = self.row.adjust(xs)
+        if self.values == "away" and self.row.away is not None:
+            xs = self.row.away(xs, rng)
+        return tuple(np.asarray(x, dtype=np.float32).astype(dtype) for x in xs)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def with_values(self, values: str) -> Sample:
+        """The same settings under another law."""
+        return Sample(self.row, self.settings, self.seed, values)
+
+
+def cotangents(ys: Any, seed: int = 0) -> Arrays:
+    """Random float32 numbers for each output, in its dtype. Never ones: they hide errors."""
+    rng = np.random.default_rng([seed, 3])
+    return tuple(
+        np.asarray(_float32(rng.standard_normal(y.shape))).astype(y.dtype) for y in as_tuple(ys)
+    )
+
+
+def _float32(x: Any) -> np.ndarray:
+    return np.asarray(x, dtype=np.float32)
+
+
+def _ties(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return rng.choice([-1.0, -0.5, -0.0, 0.0, 0.5, 1.0], size=shape)
+
+
+def _wide(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return rng.standard_normal(shape) * 10.0 ** rng.integers(-6, 7)
+
+
+def _special(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    odd = [np.inf, -np.inf, np.nan, -0.0, 0.0, 1e-40, -1e-40, 1e30, -1e30]
+    return np.where(rng.random(shape) < 0.3, rng.choice(odd, shape), rng.standard_normal(shape))
+
+
+LAWS: dict[str, Callable[[np.random.Generator, Shape], Any]] = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "ties": _ties,
+    "wide": _wide,
+    "special": _special,
+}

@@ -1,0 +1,105 @@
+"""What each command of `python -m validation` does. Each returns whether something failed."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from validation.report import Case, table, to_json
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def show(cases: Sequence[Case], as_json: bool) -> bool:
+    """Print the cases; returns whether one of them failed.
+
+    Raises:
+        ValueError: there are none: the pattern of `--only` matches nothing.
+    """
+    if not cases:
+        raise ValueError("--only: no case of that name")
+    if as_json:
+        print(to_json(cases))
+    else:
+        Console().print(table(cases))
+    return any(case.passed is False for case in cases)
+
+
+def layers(options: Namespace) -> bool:
+    """Every layer and loss against PyTorch; on a GPU also NumPy against CuPy."""
+    from minigrad import resolve_device
+    from validation.compare_devices import run_devices
+    from validation.compare_layers import run_layers
+
+    device = resolve_device(options.device)
+    cases = run_layers(options.only, options.examples, options.seed)
+    return show(cases + (run_devices(options.only) if device == "cuda" else []), options.json)
+
+
+def models(options: Namespace) -> bool:
+    """Every network against its twin."""
+    from validation.compare_models import run_models
+
+    return show(run_models(options.only, options.device), options.json)
+
+
+def training(options: Namespace) -> bool:
+    """Training side by side."""
+    from validation.compare_training import run_training
+
+    return show(run_training(options.only, options.device), options.json)
+
+
+def devices(options: Namespace) -> bool:
+    """NumPy against CuPy."""
+    from minigrad import resolve_device
+    from validation.compare_devices import run_devices
+
+    resolve_device(options.device)
+    return show(run_devices(options.only), options.json)
+
+
+def bench(options: Namespace) -> bool:
+    """Time and memory."""
+    from minigrad import resolve_device
+    from validation.bench import run_bench
+
+    out = options.out or (None if options.quick or options.only else DOCS / "benchmarks")
+    device = resolve_device(options.device)
+    cases = run_bench(options.only, device, options.quick, out, say=_say_aside)
+    return show(cases, options.json)
+
+
+def _say_aside(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def published(options: Namespace) -> bool:
+    """Run the published experiments, or draw them."""
+    from validation.published import run_published
+    from validation.published_figures import draw
+
+    if options.draw:
+        for file in draw(options.out, DOCS / "figures", DOCS / "zoo" / "noise2noise_results.md"):
+            print(file)
+        return False
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    run_published(options.data, options.out, options.run, options.seeds, options.threads, say)
+    return False
+
+
+COMMANDS: dict[str, Callable[[Namespace], bool]] = {
+    "layers": layers,
+    "models": models,
+    "training": training,
+    "devices": devices,
+    "bench": bench,
+    "published": published,
+}

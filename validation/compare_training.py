@@ -1,0 +1,199 @@
+"""Training steps side by side with PyTorch: the same weights, batches, optimiser and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from minigrad import SGD, Adam, MSELoss
+from minigrad.backend import module_for, resolve_device, to_device, to_host
+from minigrad.schedule import ReduceLROnPlateau
+from validation.report import Case
+from validation.tolerances import NETWORK_RTOL, TRAINING_FLOAT32_RTOL
+from validation.transfer import make_twin
+from zoo import create
+
+STEPS, BATCH, MICRO = 8, 4, 2
+
+
+@dataclass(frozen=True)
+class Training:
+    """A way to train: optimiser with its arguments, with or without a plateau schedule.
+
+    `micro`: batches of two halves, whose gradients are added before the step.
+    """
+
+    name: str
+    optimiser: str
+    arguments: dict[str, Any]
+    plateau: dict[str, Any] = field(default_factory=dict)
+    micro: bool = False
+
+
+TRAININGS = (
+    Training("sgd", "SGD", {"lr": 0.5}),
+    Training("sgd-momentum", "SGD", {"lr": 0.1, "momentum": 0.9}),
+    Training(
+        "sgd-nesterov-decay",
+        "SGD",
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+    ),
+    Training("adam", "Adam", {"lr": 1e-3, "betas": (0.9, 0.99)}),
+    Training("adam-decay", "Adam", {"lr": 1e-3, "weight_decay": 1e-2}),
+    Training("plateau", "SGD", {"lr": 0.5}, {"patience": 1, "threshold": 0.2, "factor": 0.5}),
+    Training("micro-batches", "SGD", {"lr": 0.5}, micro=True),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a network is trained here: its arguments, picture side, learning rates, and ways."""
+
+    arguments: dict[str, Any]
+    side: int
+    lr_factor: float = 1.0
+    trainings: str = "*"
+
+
+MODELS: dict[str, Setting] = {
+    "n2n-simple": Setting({"features": 16}, 16),
+    "n2n-prelu-unet": Setting({"features": 8}, 16),
+    "n2n-unet": Setting({}, 32, lr_factor=0.02, trainings="*m"),
+}
+
+
+def run_training(only: str | None = None, device: str = "cpu") -> list[Case]:
+    """Train every network in every way whose case name matches `only`, on both sides.
+
+    Raises:
+        DeviceError: `device` is "cuda" and cannot be used.
+    """
+    device = resolve_device(device)
+    return [
+        _case(model, training, dtype, device)
+        for model in MODELS
+        for training in TRAININGS
+        for dtype in (np.float64, np.float32)
+        if fnmatch(training.name, MODELS[model].trainings)
+        and fnmatch(_name(model, training, dtype), only or "*")
+    ]
+
+
+def _name(model: str, training: Training, dtype: Any) -> str:
+    return f"{model} {training.name} {np.dtype(dtype).name}"
+
+
+def _case(model: str, training: Training, dtype: Any, device: str) -> Case:
+    name = _name(model, training, dtype)
+    rtol = NETWORK_RTOL if dtype == np.float64 else TRAINING_FLOAT32_RTOL
+    ours, theirs = train_both(model, training, dtype, device)
+    losses = _error(np.array(ours.losses), np.array(theirs.losses))
+    weights = max(_error(ours.weights[k], theirs.weights[k]) for k in theirs.weights)
+    figures = {"losses": losses, "weights": weights, "lr": ours.lr, "loss": ours.losses[-1]}
+    words = []
+    if losses > rtol or weights > rtol:
+        words.append(f"error {max(losses, weights):.2e}, expected at most {rtol:.0e}")
+    if ours.lr != theirs.lr:
+        words.append(f"learning rate {ours.lr}, PyTorch {theirs.lr}")
+    return Case(name, not words, "; ".join(words), figures)
+
+
+def _error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, relative to the largest entry."""
+    return float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-30))
+
+
+# ------------------------------------------------------------------ the two sides
+
+
+@dataclass
+class Trace:
+    """What a training leaves: the loss of each step, the weights, the last learning rate."""
+
+    losses: list[float]
+    weights: dict[str, np.ndarray]
+    lr: float
+
+
+def train_both(
+    name: str, training: Training, dtype: Any, device: str = "cpu"
+) -> tuple[Trace, Trace]:
+    """The same training by the engine and by PyTorch (on the CPU)."""
+    setting = MODELS[name]
+    lr = training.arguments["lr"] * setting.lr_factor
+    training = replace(training, arguments={**training.arguments, "lr": lr})
+    model = create(name, rng=np.random.default_rng(0), dtype=dtype, **setting.arguments)
+    twin = make_twin(model)
+    batches = list(_batches(setting.side, dtype))
+    theirs = _train_twin(twin, training, batches)
+    return _train_model(model.to(device), training, batches, device), theirs
+
+
+def _batches(side: int, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Smooth pictures with two draws of noise, (BATCH, 3, side, side)."""
+    rng = np.random.default_rng(1)
+    rows, columns = np.mgrid[:side, :side] / side
+    for _ in range(STEPS):
+        phase = rng.random((BATCH, 3, 1, 1)) * 6
+        clean = 0.5 + 0.4 * np.sin(6 * rows + 4 * columns + phase)
+        noise = 0.1 * rng.standard_normal((2, *clean.shape))
+        yield (clean + noise[0]).astype(dtype), (clean + noise[1]).astype(dtype)
+
+
+def _parts(training: Training, x: Any) -> list[Any]:
+    return [x[:MICRO], x[MICRO:]] if training.micro else [x]
+
+
+def _train_model(model: Any, training: Training, batches: Any, device: str) -> Trace:
+    xp, loss = module_for(device), MSELoss()
+    make: Callable[..., Any] = {"SGD": SGD, "Adam": Adam}[training.optimiser]
+    optimiser = make(model.parameters(), **training.arguments)
+    schedule = None
+    if training.plateau:
+        schedule = ReduceLROnPlateau(training.arguments["lr"], **training.plateau)
+    losses = []
+    for step, (x, target) in enumerate(batches):
+        model.zero_grad()
+        total = 0.0
+        pieces = zip(_parts(training, x), _parts(training, target), strict=True)
+        for xi, ti in pieces:
+            y, vjp = model.forward_and_vjp(to_device(xi, device))
+            value, loss_vjp = loss.forward_and_vjp(y, to_device(ti, device))
+            vjp(loss_vjp(xp.ones_like(value))[0])
+            total += float(value)
+        optimiser.step()
+        losses.append(total)
+        if schedule is not None:
+            schedule.observe(total)
+            optimiser.lr = schedule.lr(step + 1)
+    weights = {k: to_host(a) for k, a in model.state_dict().items()}
+    return Trace(losses, weights, float(optimiser.lr))
+
+
+def _train_twin(twin: nn.Module, training: Training, batches: Any) -> Trace:
+    make: Callable[..., Any] = getattr(torch.optim, training.optimiser)
+    optimiser = make(twin.parameters(), **training.arguments)
+    schedule = None
+    if training.plateau:
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, **training.plateau)
+    losses = []
+    for x, target in batches:
+        optimiser.zero_grad()
+        total = 0.0
+        pieces = zip(_parts(training, x), _parts(training, target), strict=True)
+        for xi, ti in pieces:
+            value = nn.functional.mse_loss(twin(torch.from_numpy(xi)), torch.from_numpy(ti))
+            value.backward()
+            total += value.item()
+        optimiser.step()
+        losses.append(total)
+        if schedule is not None:
+            schedule.step(total)
+    weights = {k: t.detach().numpy() for k, t in twin.state_dict().items()}
+    return Trace(losses, weights, optimiser.param_groups[0]["lr"])

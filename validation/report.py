@@ -1,0 +1,78 @@
+"""What a comparison found, as a table on the terminal or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+
+@dataclass
+class Case:
+    """One line of the certificate.
+
+    Attributes:
+        name: what was compared, for example `Conv2d[groups] float64`.
+        passed: True or False; None when it was skipped (`detail` says why).
+        detail: what went wrong, or why it was skipped; empty when it passed.
+        figures: the numbers behind the verdict, JSON values only.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def table(cases: Sequence[Case]) -> Table:
+    """The cases as a table for `rich`: name, verdict, figures, detail; the totals below."""
+    counts = totals(cases)
+    caption = ", ".join(f"{count} {name}" for name, count in counts.items())
+    result = Table(caption=caption)
+    for heading in ("case", "verdict", "figures", "detail"):
+        result.add_column(heading, overflow="fold")
+    for case in cases:
+        figures = ", ".join(f"{key} {_short(value)}" for key, value in case.figures.items())
+        result.add_row(
+            escape(case.name), _VERDICTS[case.passed], escape(figures), escape(case.detail)
+        )
+    return result
+
+
+def totals(cases: Sequence[Case]) -> dict[str, int]:
+    """How many cases passed, failed and were skipped."""
+    verdicts = [case.passed for case in cases]
+    return {
+        "passed": sum(v is True for v in verdicts),
+        "failed": sum(v is False for v in verdicts),
+        "skipped": sum(v is None for v in verdicts),
+    }
+
+
+def to_json(cases: Sequence[Case]) -> str:
+    """One object: `{"passed": n, "failed": n, "skipped": n, "cases": [...]}`."""
+    return json.dumps(
+        {
+            **totals(cases),
+            "cases": [
+                {
+                    "name": case.name,
+                    "passed": case.passed,
+                    "detail": case.detail,
+                    "figures": case.figures,
+                }
+                for case in cases
+            ],
+        }
+    )
+
+
+_VERDICTS = {True: "[green]passed[/]", False: "[red]FAILED[/]", None: "[yellow]skipped[/]"}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

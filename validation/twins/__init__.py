@@ -1,0 +1,1 @@
+"""PyTorch twins: the same constructor arguments, inputs and state-dict keys as ours."""
