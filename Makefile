@@ -10,9 +10,14 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV ?= .venv
 RUNS ?= runs
+PYTEST ?= -q
+
+# Many threads on tiny arrays wait for each other; two are right for the tests' sizes.
+export OMP_NUM_THREADS ?= 2
+export OPENBLAS_NUM_THREADS ?= 2
 
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
 CONFIG := setup.cfg pyproject.toml
 
 .PHONY: demo test proof lint bench docs-figures clean
@@ -43,7 +48,15 @@ $(VENV)/.stamp-test: $(VENV)/.stamp-venv $(CONFIG)
 # ------------------------------------------------------------------ the main job
 
 demo: $(VENV)/.stamp-demo
-	@$(PY) -m zoo demo --runs $(RUNS)
+	@out=$(RUNS)/demo; n=1; \
+	while [ -e "$$out" ]; do n=$$((n + 1)); out=$(RUNS)/demo-$$n; done; \
+	set -e; \
+	echo "1/3 training on noisy pairs of the bundled photographs, into $$out"; \
+	$(PY) -m zoo train n2n-demo --out "$$out"; \
+	echo "2/3 denoising photographs that it has not seen"; \
+	$(PY) -m zoo evaluate "$$out" --noise subpixel:8; \
+	echo "3/3 drawing the curves and a before/after picture"; \
+	$(PY) -m zoo report "$$out"
 
 # ------------------------------------------------------------------ checks
 
@@ -52,19 +65,27 @@ lint: $(VENV)/.stamp-test
 	@$(PY) -m mypy
 
 test: lint
-	@$(PY) -m pytest -m "not proof and not gpu" -q
+	@$(PY) -m pytest -m "not proof and not gpu" $(PYTEST)
 
+proof: export MINIGRAD_PROOF = 1
 proof: $(VENV)/.stamp-test
 	@$(PY) -m validation layers
 	@$(PY) -m validation models
 	@$(PY) -m validation training
-	@MINIGRAD_PROOF=1 $(PY) -m pytest -m "proof and not gpu" -q --hypothesis-profile=proof --timeout=900
+	@$(PY) -m pytest -m "proof and not gpu" --hypothesis-profile=proof --timeout=900 $(PYTEST)
 
 bench: $(VENV)/.stamp-test
 	@$(PY) -m validation bench
 
 docs-figures: $(VENV)/.stamp-test
-	@$(PY) -m docs.figures
+	@test -e $(RUNS)/demo/before_after.png || $(MAKE) --no-print-directory demo
+	@cp $(RUNS)/demo/before_after.png docs/figures/demo_before_after.png
+	@if [ -d $(RUNS)/published ]; then \
+	  $(PY) -m validation published --draw --out $(RUNS)/published; \
+	else \
+	  echo "left as they are: the figures of the published experiments; they need $(RUNS)/published," \
+	    "made by: $(PY) -m validation published --data PHOTOGRAPHS --out $(RUNS)/published"; \
+	fi
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

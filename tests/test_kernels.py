@@ -1,0 +1,348 @@
+"""Every registered NumPy kernel against the definition that it replaces, over random geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.backend import Replaceable, definitions_only
+from minigrad.layers import activation, conv, pool, resize
+from minigrad.windows import Window
+
+pytest.importorskip("minigrad.kernels")
+
+from minigrad.kernels import numpy_conv, numpy_strided, numpy_threads
+
+few = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
+shapes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 11), st.integers(1, 11))
+seeds = st.integers(0, 2**32 - 1)
+layouts = st.sampled_from(["rows", "channels last", "reversed", "gaps"])
+
+
+@st.composite
+def windows(draw: Any) -> Window:
+    kernel = draw(pairs)
+    kind = draw(st.sampled_from(["any", "unit", "touching"]))
+    if kind == "touching":
+        return Window(kernel, kernel)
+    padding = draw(st.tuples(*[st.integers(0, 4)] * 4))
+    dilation = draw(st.one_of(st.just((1, 1)), pairs))
+    return Window(kernel, (1, 1) if kind == "unit" else draw(pairs), padding, dilation)
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...], layout: str = "rows") -> np.ndarray:
+    """Normal numbers, float64, read-only, in one of several memory layouts."""
+    x = rng.standard_normal(shape)
+    if layout == "channels last" and len(shape) == 4:
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    elif layout == "reversed":
+        x = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+    elif layout == "gaps":
+        wide = np.empty((*shape[:-1], 2 * shape[-1]))
+        wide[..., ::2] = x
+        x = wide[..., ::2]
+    x.flags.writeable = False
+    return x
+
+
+def as_float32(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same arguments with every float64 array rounded, its order in memory kept."""
+    out = []
+    for a in args:
+        if isinstance(a, np.ndarray) and a.dtype == np.float64:
+            a = a.astype(np.float32, order="K")
+            a.flags.writeable = False
+        out.append(a)
+    return tuple(out)
+
+
+def as_tuple(result: Any) -> tuple[np.ndarray, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def check(
+    function: Replaceable[..., Any],
+    *args: Any,
+    copies: bool = False,
+    terms: tuple[Any, ...] | None = None,
+) -> None:
+    """Float64 to rounding; float32 within four times the definition's own error, plus one rounding
+    of the largest sum of absolute terms; deterministic; inputs untouched.
+
+    `terms`: arguments for which the definition gives the sums of absolute terms (default: all
+    absolute values). `copies`: numbers are selected, so nothing is rounded.
+    """
+    if terms is None:
+        terms = tuple(abs(a) if isinstance(a, np.ndarray) else a for a in args)
+    assert function.table, f"{function.__name__} has no kernel"
+    untouched = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+    exact = as_tuple(function.definition(*args))
+    sums = as_tuple(function.definition(*terms))
+    first, again = as_tuple(function(*args)), as_tuple(function(*args))
+    scales = [np.abs(t[np.isfinite(t)]).max(initial=0) for t in sums]
+    for e, f, g, scale in zip(exact, first, again, scales, strict=True):
+        assert (f.shape, f.dtype) == (e.shape, e.dtype)
+        assert np.array_equal(f, g)
+        np.testing.assert_allclose(f, e, rtol=1e-12, atol=1e-14 * scale)
+        for a in args:
+            if isinstance(a, np.ndarray):
+                assert not np.shares_memory(a, f)
+    for a, b in zip(args, untouched, strict=True):
+        assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
+
+    small = as_float32(args)
+    wide = tuple(
+        a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype == np.float32 else a
+        for a in small
+    )
+    exact = as_tuple(function.definition(*wide))
+    plain, fast = as_tuple(function.definition(*small)), as_tuple(function(*small))
+    for e, p, f, scale in zip(exact, plain, fast, scales, strict=True):
+        assert f.dtype == p.dtype
+        if copies:
+            assert np.array_equal(f, p)
+            continue
+        worst, own = (np.abs(v - e).max(initial=0) for v in (f, p))
+        assert worst <= 4 * own + 2.0**-23 * scale, (
+            f"float32 error {worst:.3g}, definition {own:.3g}"
+        )
+
+
+# --------------------------------------------------------------------------- convolution
+
+
+@few
+@given(
+    shapes,
+    windows(),
+    st.integers(1, 5),
+    st.booleans(),
+    layouts,
+    st.sampled_from([5, 40, 1024]),
+    seeds,
+)
+@example((2, 3, 7, 6), Window((3, 3), (1, 1), (1, 1, 1, 1)), 4, True, "rows", 1024, 0)
+@example((1, 2, 1, 1), Window((3, 3), (1, 1), (4, 4, 4, 4)), 2, True, "rows", 5, 0)
+@example((2, 3, 9, 9), Window((4, 4), (2, 2), (1, 2, 0, 3)), 2, False, "gaps", 40, 0)
+@example((2, 9, 9, 9), Window((2, 2), (2, 2)), 9, True, "channels last", 40, 0)
+@example((1, 1, 9, 9), Window((3, 3), (1, 1), (1, 1, 1, 1), (2, 2)), 40, True, "rows", 40, 0)
+def test_convolution(
+    shape: tuple[int, int, int, int],
+    window: Window,
+    k: int,
+    has_bias: bool,
+    layout: str,
+    strip: int,
+    seed: int,
+) -> None:
+    (n, c, h, w), rng = shape, np.random.default_rng(seed)
+    m, q = window.count(h, w)
+    assume(min(m, q) > 0)
+    x, weight = noise(rng, shape, layout), noise(rng, (k, c, *window.kernel))
+    bias = noise(rng, (k,)) if has_bias else None
+    fewer = rng.integers(max(1, m - 2), m + 1), rng.integers(max(1, q - 2), q + 1)
+    dy = noise(rng, (n, k, *map(int, fewer)), layout)  # fewer windows than fit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numpy_conv, "STRIP", strip)
+        patch.setattr(numpy_strided, "BLOCK", strip)
+        check(conv.conv2d, x, weight, bias, window, 1)
+        check(conv.conv2d_dx, dy, weight, window, 1, (h, w))
+        check(conv.conv2d_dw, dy, x, window, 1)
+
+
+@few
+@given(windows(), st.integers(2, 3), pairs, seeds)
+def test_convolution_in_groups(
+    window: Window, groups: int, each: tuple[int, int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    assume(min(window.count(8, 7)) > 0)
+    x = noise(rng, (2, groups * each[0], 8, 7))
+    weight = noise(rng, (groups * each[1], each[0], *window.kernel))
+    dy = noise(rng, (2, len(weight), *window.count(8, 7)))
+    check(conv.conv2d, x, weight, None, window, groups)
+    check(conv.conv2d_dx, dy, weight, window, groups, (8, 7))
+    check(conv.conv2d_dw, dy, x, window, groups)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(16, 32, 16, 64), (16, 64, 2, 32), (5, 67, 32, 32), (3, 21, 33, 3)]
+)
+def test_float32_on_the_layers_of_a_unet(sizes: tuple[int, int, int, int]) -> None:
+    n, c, side, k = sizes
+    rng, window = np.random.default_rng(0), Window((3, 3), (1, 1), (1, 1, 1, 1))
+    x, dy = noise(rng, (n, c, side, side)), noise(rng, (n, k, side, side))
+    weight, bias = noise(rng, (k, c, 3, 3)), noise(rng, (k,))
+    check(conv.conv2d, x, weight, bias, window, 1)
+    check(conv.conv2d_dx, dy, weight, window, 1, (side, side))
+    check(conv.conv2d_dw, dy, x, window, 1)
+
+
+def test_a_pixel_that_is_not_finite_reaches_its_own_windows_only() -> None:
+    rng, window = np.random.default_rng(0), Window((3, 3), (1, 1), (1, 1, 1, 1))
+    x, weight = rng.standard_normal((2, 3, 6, 6)), rng.standard_normal((4, 3, 3, 3))
+    conv.conv2d(x * np.nan, weight, None, window, 1)  # leaves nothing behind in the scratch memory
+    y = conv.conv2d(x, weight, None, window, 1)
+    np.testing.assert_allclose(y, conv.conv2d.definition(x, weight, None, window, 1), rtol=1e-12)
+    x[0, 1, 0, 5] = np.inf
+    reached = ~np.isfinite(conv.conv2d(x, weight, None, window, 1)).all(1)
+    assert reached[0, :2, 4:].all() and reached.sum() == 4
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 7])
+def test_results_do_not_depend_on_the_threads(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from threadpoolctl import threadpool_limits
+
+    monkeypatch.setattr(numpy_conv, "STRIP", 512 // jobs)
+    rng, window = np.random.default_rng(0), Window((3, 3), (1, 1), (1, 1, 1, 1))
+    x = rng.standard_normal((8, 16, 8, 8)).astype(np.float32)
+    weight = rng.standard_normal((24, 16, 3, 3)).astype(np.float32)
+    results = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            y = conv.conv2d(x, weight, None, window, 1)
+            results.append((y, conv.conv2d_dw(y, x, window, 1)))
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+# --------------------------------------------------------------------------- elementwise, resizing
+
+
+@few
+@given(shapes, layouts, layouts, st.floats(0, 2), seeds)
+def test_activations(
+    shape: tuple[int, int, int, int], layout: str, other: str, slope: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = noise(rng, shape, layout).copy(order="K")
+    x.flat[:: 1 + seed % 5] = 0.0
+    x.flat[1 :: 3 + seed % 5] = -0.0
+    x.flags.writeable = False
+    dy = noise(rng, shape, other)
+    check(activation.relu_dx, dy, np.maximum(x, 0), copies=True)
+    check(activation.leaky_relu, x, slope)
+    check(activation.leaky_relu_dx, dy, x > 0, slope)
+    for weight in (noise(rng, (shape[1],)), noise(rng, (1,))):
+        check(activation.prelu, x, weight)
+        check(activation.prelu_vjp, dy, x, weight, terms=(abs(dy), -abs(x), abs(weight)))
+    check(activation.sigmoid_dx, dy, 1 / (1 + np.exp(-x)), terms=(abs(dy), x * 0 + 0.5))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (3, 4), (2, 3, 0, 2), (2, 3, 4)])
+def test_activations_of_any_rank(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, dy, weight = np.asarray(rng.standard_normal(shape)), np.ones(shape), np.array([0.25])
+    check(activation.relu_dx, dy, x)
+    check(activation.leaky_relu, x, 0.1)
+    check(activation.leaky_relu_dx, dy, x > 0, 0.1)
+    check(activation.prelu, x, weight)
+    check(activation.prelu_vjp, dy, x, weight)
+    check(activation.sigmoid_dx, dy, x, terms=(dy, x * 0 + 2))
+
+
+def test_relu_dx_selects_whatever_the_value() -> None:
+    dy = np.array([np.inf, np.nan, -np.inf, np.nan, 1.0])
+    y = np.array([0.0, 0.0, 1.0, 2.0, 3.0])
+    assert np.array_equal(activation.relu_dx(dy, y), [0, 0, -np.inf, np.nan, 1], equal_nan=True)
+
+
+@few
+@given(shapes, layouts, st.one_of(st.just(Window((2, 2), (2, 2))), windows()), seeds)
+def test_max_pooling(
+    shape: tuple[int, int, int, int], layout: str, window: Window, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    count = window.count(*shape[2:])
+    assume(min(count) > 0)
+    x = np.round(noise(rng, shape, layout))  # ties
+    check(pool.max_pool2d, x, window, count, copies=True)
+    index = pool.max_pool2d.definition(x, window, count)[1]
+    dy = noise(rng, index.shape, layout)
+    check(pool.max_pool2d_dx, dy, index, window, shape[2:])
+
+
+def test_max_pooling_gives_a_nan_its_place() -> None:
+    values = [0.0, 1.0, np.nan]
+    x = np.array(np.meshgrid(*[values] * 4)).reshape(4, 81).T.reshape(81, 1, 2, 2)
+    window = Window((2, 2), (2, 2))
+    for got, expected in zip(
+        pool.max_pool2d(x, window, (1, 1)),
+        pool.max_pool2d.definition(x, window, (1, 1)),
+        strict=True,
+    ):
+        assert np.array_equal(got, expected, equal_nan=got.dtype.kind == "f")
+
+
+@few
+@given(shapes, layouts, pairs, seeds)
+def test_upsampling(
+    shape: tuple[int, int, int, int], layout: str, scale: tuple[int, int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    check(resize.upsample_nearest, noise(rng, shape, layout), scale, copies=True)
+    n, c, h, w = shape
+    check(resize.upsample_nearest_dx, noise(rng, (n, c, h * scale[0], w * scale[1]), layout), scale)
+
+
+# --------------------------------------------------------------------------- the room as a whole
+
+
+def gradients(make: Callable[[np.random.Generator], mg.Module], x: np.ndarray) -> list[np.ndarray]:
+    """Output, input cotangent and parameter cotangents of a network with fixed weights."""
+    net = make(np.random.default_rng(0)).astype(np.float64)
+    net.zero_grad()
+    y, vjp = net.forward_and_vjp(x)
+    return [y, vjp(np.cos(y)), *(p.grad for p in net.parameters())]
+
+
+def test_networks_are_the_same_without_kernels() -> None:
+    def make(rng: np.random.Generator) -> mg.Module:
+        return mg.Sequential(
+            mg.Conv2d(3, 12, 2, 2, rng=rng),
+            mg.ReLU(),
+            mg.Conv2d(12, 5, 3, padding=1, rng=rng),
+            mg.PReLU(5),
+            mg.MaxPool2d(2),
+            mg.Upsample(scale_factor=2),
+            mg.ConvTranspose2d(5, 9, 4, 2, 1, rng=rng),
+            mg.LeakyReLU(0.1),
+            mg.ConvTranspose2d(9, 2, 2, 2, rng=rng),
+            mg.Sigmoid(),
+        )
+
+    x = noise(np.random.default_rng(1), (2, 3, 16, 12))
+    fast = gradients(make, x)
+    with definitions_only():
+        plain = gradients(make, x)
+    for a, b in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+def test_shared_work_keeps_order_and_raises_what_a_job_raises() -> None:
+    assert numpy_threads.share(lambda j: j * j, 9) == [j * j for j in range(9)]
+
+    def fails(job: int) -> None:
+        raise ZeroDivisionError(job)
+
+    with pytest.raises(ZeroDivisionError):
+        numpy_threads.share(fails, 4)
+
+
+def test_scratch_memory_belongs_to_a_thread_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numpy_threads, "KEPT", 1000)
+    kind = np.dtype(np.float64)
+    for i in range(20):
+        numpy_threads.zeroed(("test", i), (50,), kind)[:] = 1
+    held = numpy_threads._local.zeroed
+    assert sum(buffer.nbytes for buffer in held.values()) <= 1000
