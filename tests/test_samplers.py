@@ -144,6 +144,34 @@ def test_flips_and_turns_move_both_members_alike(pictures):
     assert set(ways) == set(range(8))
 
 
+@pytest.mark.parametrize("text", ["gaussian:0", "subpixel:2"])
+def test_recolouring_moves_black_and_white_of_every_second_crop(pictures, text):
+    options = dict(batch=64, size=16, seed=2, objective="noise2clean")  # noqa: C408
+    a = PairSampler(pictures, parse(text), **options).batch(0)
+    sampler = PairSampler(pictures, parse(text), **options, recolour=True)
+    b = sampler.batch(0)
+    assert same(b, sampler.batch(0))
+    changed = (a.input != b.input).any(axis=(1, 2, 3))
+    assert 16 < changed.sum() < 48
+    for i in np.flatnonzero(changed):
+        for channel in range(3):
+            x, y = a.input[i, channel].ravel(), b.input[i, channel].ravel()
+            span, black = np.polyfit(x, y, 1)
+            np.testing.assert_allclose(y, black + span * x, atol=1e-6)
+            assert 0 <= black < 0.4
+            assert 0.6 <= black + span < 1
+            target = black + span * a.target[i, channel]
+            step = 0.0 if text == "gaussian:0" else 1 / 255  # the mean of a block is rounded
+            np.testing.assert_allclose(b.target[i, channel], target, atol=step + 1e-6)
+
+
+def test_recolouring_comes_before_the_noise(pictures):
+    options = dict(batch=64, size=16, seed=2, objective="noise2clean", recolour=True)  # noqa: C408
+    batch = PairSampler(pictures, parse("gaussian:25"), **options).batch(0)
+    sigma = 255 * (batch.input - batch.target).std(axis=(1, 2, 3))
+    assert (abs(sigma - 25) < 4).all()
+
+
 def test_the_eight_turns_are_different():
     image = np.arange(9.0).reshape(1, 3, 3)
     assert len({turn(image, way).tobytes() for way in range(8)}) == 8

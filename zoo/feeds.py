@@ -97,6 +97,7 @@ def training_batches(
         seed=recipe.seed + (number << 64),  # stages draw from streams of their own
         objective="noise2noise" if noisy else "noise2clean",
         augment=sampler.augment,
+        recolour=sampler.recolour,
         swap=sampler.swap,
         pairs=sampler.pairs,
     )

@@ -103,6 +103,8 @@ class Crops:
     """N square crops that still lie in their photographs: a `zoo.noise.Latent`.
 
     index, top, left: (N,) picture and corner of each.
+    tone: None, or black points and white points, each (N, C) in [0, 1]: what they make of a value
+    x of that channel is black + (white - black) x.
     """
 
     photographs: Photographs
@@ -110,6 +112,7 @@ class Crops:
     top: np.ndarray
     left: np.ndarray
     size: int
+    tone: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -153,10 +156,18 @@ class Crops:
             rows = self.words(i).view(np.uint8).reshape(small, k, 4 * size)
             columns = rows.sum(axis=1, dtype=np.uint16)  # (small, 4 * size), at most 256 * 255
             columns.reshape(small, small, k, 4).sum(axis=2, dtype=np.uint32, out=sums[i])
-        return sums[..., :c].transpose(0, 3, 1, 2) / float(k * k)
+        return self._toned(sums[..., :c].transpose(0, 3, 1, 2) / float(k * k), white_level=255.0)
 
     def _unpacked(self, words: np.ndarray) -> np.ndarray:
         """Packed pixels (N, h, w) uint32 -> float32 (N, C, h, w)."""
         n, h, w = words.shape
         channels = words.view(np.uint8).reshape(n, h, w, 4).transpose(0, 3, 1, 2)
-        return to_unit(channels[:, : self.photographs.channels])
+        return self._toned(to_unit(channels[:, : self.photographs.channels]), white_level=1.0)
+
+    def _toned(self, values: np.ndarray, white_level: float) -> np.ndarray:
+        """`values` (N, C, h, w) in [0, white_level], changed in place by `tone`."""
+        if self.tone is not None:
+            black, white = (point[:, :, None, None].astype(values.dtype) for point in self.tone)
+            values *= white - black
+            values += white_level * black
+        return values

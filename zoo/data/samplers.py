@@ -7,6 +7,7 @@ another thread.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -34,10 +35,13 @@ class PairSampler:
     the clean crop. Both are (batch, C, size, size); the law reads crops of law.scale * size pixels.
 
     augment: each pair is flipped and turned at random (8 ways), both members alike.
+    recolour: with probability 1/2 the crop, before any noise, is given another black and white
+    point in each channel, x -> black + (white - black) x, black in [0, 0.4), white in [0.6, 1).
+    A few photographs have few colours; a network trained on them alone distorts all others.
     swap: input and target of a noise2noise pair change places with probability 1/2.
     pairs: number of different pairs; they come in the same order again and again, and the last
-    batch of a round may be short. None: every step draws new ones. Augmenting and swapping differ
-    from round to round.
+    batch of a round may be short. None: every step draws new ones. Augmenting, recolouring and
+    swapping differ from round to round.
 
     A law that hides pixels gives the target's mask along.
 
@@ -54,6 +58,7 @@ class PairSampler:
         seed: int = 0,
         objective: Objective = "noise2noise",
         augment: bool = False,
+        recolour: bool = False,
         swap: bool = False,
         pairs: int | None = None,
     ) -> None:
@@ -67,8 +72,10 @@ class PairSampler:
         self.photographs = _photographs(pictures)
         self.law, self.batch_size, self.size = law, batch, size
         self.objective, self.augment, self.swap, self.pairs = objective, augment, swap, pairs
+        self.recolour = recolour
         self.seed = seed
         self._moves_seed = Noise(seed).fold_in(1).seed
+        self._tones_seed = Noise(seed).fold_in(2).seed
         self.photographs.crops(np.zeros((0, 3)), law.scale * size)  # raises for a small picture
 
     def batch(self, step: int) -> Batch:
@@ -78,7 +85,8 @@ class PairSampler:
             per_round = -(-self.pairs // self.batch_size)
             rounds = step % per_round
             count = min(self.batch_size, self.pairs - rounds * self.batch_size)
-        first, second = self._pair(Noise(self.seed).at(rounds), count)
+        tones = Noise(self._tones_seed).at(step)
+        first, second = self._pair(Noise(self.seed).at(rounds), tones, count)
         moves = Noise(self._moves_seed).at(step)
         mask = second.mask
         if self.swap:
@@ -88,9 +96,12 @@ class PairSampler:
         batch = Batch(first.image, second.image, mask)
         return _moved(batch, moves.integers(8, (count,))) if self.augment else batch
 
-    def _pair(self, noise: Noise, count: int) -> tuple[_Member, _Member]:
+    def _pair(self, noise: Noise, tones: Noise, count: int) -> tuple[_Member, _Member]:
         u = noise.uniform((count, 3), np.float64)
         latent = self.photographs.crops(u, self.law.scale * self.size)
+        if self.recolour:
+            tone = _tone(tones.uniform((2, count, latent.shape[1])), tones.uniform((count, 1)))
+            latent = dataclasses.replace(latent, tone=tone)
         first = _Member(*self.law.observe(latent, noise))
         if self.objective == "noise2clean":
             return first, _Member(self.law.clean_of(latent).copy(), None)
@@ -99,6 +110,12 @@ class PairSampler:
 
 def _photographs(pictures: Sequence[np.ndarray] | Photographs) -> Photographs:
     return pictures if isinstance(pictures, Photographs) else Photographs(pictures)
+
+
+def _tone(points: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Black and white points (N, C) from uniform numbers (2, N, C); half stay at 0 and 1."""
+    changed = which < 0.5
+    return np.where(changed, 0.4 * points[0], 0.0), np.where(changed, 0.6 + 0.4 * points[1], 1.0)
 
 
 class _Member(NamedTuple):

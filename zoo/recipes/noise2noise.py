@@ -18,25 +18,25 @@ from zoo.recipes.schema import (
     Validation,
 )
 
-# Adam and a narrow U-Net, because they get furthest in two minutes of one core: 3.3 dB, where the
-# simple network needs 250,000 images for 2.8 dB and stops there (it sees aligned 4x4 blocks only).
+# Adam and recolouring, because eleven photographs are few: they bring the simple network from
+# +1.2 dB (SGD at rate 10, as published) to more than +3 dB on photographs that it has not seen.
 DEMO = Recipe(
     name="n2n-demo",
-    description="Narrow U-Net on the bundled photographs, two minutes on a CPU.",
-    model="n2n-prelu-unet",
-    model_args={"features": 8},
+    description="Simple strided network on the bundled photographs, two minutes on a CPU.",
+    model="n2n-simple",
+    model_args={"features": 64},
     stages=(
         Stage(
-            steps=2000,
+            steps=7800,
             batch=32,
-            optimiser=Optimiser("adam", lr=0.005),
+            optimiser=Optimiser("adam", lr=0.003),
             schedule=Schedule("ramp-down", fraction=0.5),
-            sampler=Sampler("subpixel:8", size=32),
+            sampler=Sampler("subpixel:8", size=32, augment=True, recolour=True),
             log_every=50,
         ),
     ),
-    validation=Validation(every=250, images=200),
-    checkpoint=Checkpoints(every=250),
+    validation=Validation(every=500, images=200),
+    checkpoint=Checkpoints(every=500),
 )
 
 SIMPLE = Recipe(
@@ -101,7 +101,7 @@ GAUSSIAN = Recipe(
             batch=8,
             optimiser=Optimiser("adam", lr=1e-3, betas=(0.9, 0.99)),
             schedule=Schedule("ramp-down", fraction=0.5, warm_up=100),
-            sampler=Sampler("gaussian:0-55", size=64, augment=True, swap=True),
+            sampler=Sampler("gaussian:0-55", size=64, augment=True, recolour=True, swap=True),
             log_every=100,
         ),
     ),

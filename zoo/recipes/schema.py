@@ -60,6 +60,7 @@ class Sampler:
     size: int = 32  # pixels, height and width of what the network sees
     pairs: int | None = None
     augment: bool = False  # flips and turns, the same for input and target
+    recolour: bool = False  # other black and white points for every second crop
     swap: bool = False  # noise2noise: exchange input and target at random
 
 
