@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo import tiling
 from zoo.data.images import read_image
 from zoo.denoise import ChannelError, denoise_files, denoise_image, find_pictures
-from zoo.receptive import receptive_field
+from zoo.inference import tiling
+from zoo.inference.receptive import receptive_field
 
 
 def network(name="n2n-prelu-unet", seed=0, **arguments):

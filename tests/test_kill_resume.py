@@ -38,7 +38,7 @@ MOMENTS = ("write", "replace", "log", "time", "renamed", "step")
 CHILD = r"""
 import os, sys, time
 
-import zoo.run
+import zoo.training.run
 from zoo.progress import Progress
 from zoo.train import resume, train
 
@@ -73,7 +73,7 @@ def replace(old, new, real=os.replace):
         wait()
 
 
-def log(self, record, real=zoo.run.Log.write):
+def log(self, record, real=zoo.training.run.Log.write):
     if due("log"):
         self._file.write(b'{"kind": "tr')
         wait()
@@ -86,7 +86,7 @@ class Steps(Progress):
             wait()
 
 
-os.write, os.replace, zoo.run.Log.write = write, replace, log
+os.write, os.replace, zoo.training.run.Log.write = write, replace, log
 print("ready", flush=True)
 how = {"device": "cpu", "progress": Steps("none"), "report": False}
 if os.path.exists(os.path.join(folder, "config.toml")):

@@ -8,7 +8,7 @@ import pytest
 import zoo
 from minigrad import Composite, Conv2d, ConvTranspose2d, MaxPool2d, ReLU, Sequential, Upsample
 from zoo.architectures import Denoiser
-from zoo.receptive import ReceptiveField, positive_copy, receptive_field
+from zoo.inference.receptive import ReceptiveField, positive_copy, receptive_field
 
 
 class Chain(Denoiser):
@@ -117,7 +117,7 @@ def test_measuring_leaves_the_model_alone_and_is_kept():
 
 
 def test_a_field_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr("zoo.receptive.LARGEST_STRIP", 64)
+    monkeypatch.setattr("zoo.inference.receptive.LARGEST_STRIP", 64)
     chain = Chain(*(Conv2d(1, 1, 9, padding=4) for _ in range(9)))
     with pytest.raises(ValueError, match="exceeds 64 pixels"):
         receptive_field(chain)

@@ -63,7 +63,7 @@ def test_the_page_stands_alone_and_tells_all(tmp_path):
     assert "a &lt;b&gt;bold&lt;/b&gt; claim &amp; more" in page
     for text in ("21.50", "21.00", "last (step 100)", "Imaginary", "9.9.9", "sha256", "subpixel:8"):
         assert text in page, text
-    assert "astronaut" in page
+    assert "raccoon" in page
 
 
 def test_gray_network_and_additive_noise(tmp_path):

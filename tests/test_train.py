@@ -14,11 +14,12 @@ import zoo
 from minigrad import checkpoint
 from tests import tiny_training as tiny
 from tests.tiny_training import fit
-from zoo import objectives, parts, recipes
+from zoo import objectives, recipes
 from zoo.objectives.base import split
 from zoo.progress import Progress
 from zoo.recipes import Optimiser, RecipeError, Sampler, Schedule, Validation
 from zoo.train import TrainResult
+from zoo.training import parts
 
 
 @pytest.fixture(scope="module")

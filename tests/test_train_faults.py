@@ -16,11 +16,12 @@ import zoo
 from minigrad import checkpoint
 from tests import tiny_training as tiny
 from tests.tiny_training import fit, go_on
-from zoo import objectives, trainer
+from zoo import objectives
 from zoo.progress import Progress
 from zoo.recipes import Optimiser, RecipeError, Schedule
-from zoo.run import Run, TrainError
 from zoo.train import TrainResult
+from zoo.training import trainer
+from zoo.training.run import Run, TrainError
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from zoo import tiling
 from zoo.architectures import Denoiser
 from zoo.data.images import list_images, read_image, write_image
 from zoo.data.picture import ImageError
+from zoo.inference import tiling
 
 DEFAULT_WEIGHTS = "n2n-gaussian.safetensors"
 

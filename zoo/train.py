@@ -3,7 +3,8 @@
     result = train("n2n-demo", out="runs/demo")
     result = resume("runs/demo")
 
-What a run leaves on the disk is described in `zoo/run.py`, the loop is `zoo/trainer.py`.
+What a run leaves on the disk is described in `zoo/training/run.py`; the loop is
+`zoo/training/trainer.py`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from zoo import recipes
 from zoo.progress import Progress
 from zoo.recipes import Recipe, RecipeError
 from zoo.recipes.check import check
-from zoo.run import Run, TrainError
-from zoo.trainer import Trainer
+from zoo.training.run import Run, TrainError
+from zoo.training.trainer import Trainer
 
 __all__ = ["RecipeError", "TrainError", "TrainResult", "resume", "train"]
 

@@ -197,7 +197,7 @@ def layer_table(model: Denoiser, side: int) -> list[dict[str, Any]]:
 
 def run_info(args: argparse.Namespace) -> int:
     """Print the layer table, totals, the measured receptive field and the file's metadata."""
-    from zoo.receptive import receptive_field
+    from zoo.inference.receptive import receptive_field
 
     first_line(args, "cpu")
     if args.size < 1:

@@ -27,9 +27,9 @@ DEMO = Recipe(
     model_args={"features": 64},
     stages=(
         Stage(
-            steps=7800,
+            steps=10_000,
             batch=32,
-            optimiser=Optimiser("adam", lr=0.003),
+            optimiser=Optimiser("adam", lr=0.006),
             schedule=Schedule("ramp-down", fraction=0.5),
             sampler=Sampler("subpixel:8", size=32, augment=True, recolour=True),
             log_every=50,

@@ -19,7 +19,7 @@ import numpy as np
 
 from minigrad.backend import array_module, to_device, to_host
 from zoo.architectures import Denoiser, pad_to_multiple
-from zoo.receptive import multiple_of, receptive_field
+from zoo.inference.receptive import multiple_of, receptive_field
 
 WORKING_BYTES = 1 << 30
 """What one pass of the network may hold on a CPU, beside the picture and the result; at most a

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import module_for, to_device
-from zoo import feeds, objectives, parts, registry, watch
+from zoo import objectives, registry
 from zoo.machine import differences, environment
 from zoo.objectives.base import Batch, Objective, split
 from zoo.progress import Progress
 from zoo.recipes.config import to_toml
 from zoo.recipes.schema import Recipe
-from zoo.run import Run, TrainError, disk
+from zoo.training import feeds, parts, watch
+from zoo.training.run import Run, TrainError, disk
 
 
 class Ahead:
