@@ -127,6 +127,12 @@ _float32_precision = "float32"
 _kernels_enabled = True
 
 
+@functools.cache
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """`dtype.name`, which NumPy works out anew, in Python, each time that it is asked."""
+    return dtype.name
+
+
 class Replaceable(Generic[P, R]):
     """A plain function with a table of faster forms.
 
@@ -159,7 +165,7 @@ class Replaceable(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.table and _kernels_enabled:
             first: Array = args[0]
-            precision = first.dtype.name
+            precision = _dtype_name(first.dtype)
             if precision == "float32":
                 precision = _float32_precision
             kernel = self.table.get((array_module(first).__name__, precision))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import minigrad as mg
 from minigrad.backend import Replaceable, definitions_only
-from minigrad.layers import activation, conv, pool, resize
+from minigrad.layers import activation, conv, join, pool, resize
 from minigrad.windows import Window
 
 pytest.importorskip("minigrad.kernels")
@@ -230,10 +230,11 @@ def test_activations(
     x.flat[1 :: 3 + seed % 5] = -0.0
     x.flags.writeable = False
     dy = noise(rng, shape, other)
+    check(activation.relu, x, copies=True)
     check(activation.relu_dx, dy, np.maximum(x, 0), copies=True)
     check(activation.leaky_relu, x, slope)
     check(activation.leaky_relu_dx, dy, x > 0, slope)
-    for weight in (noise(rng, (shape[1],)), noise(rng, (1,))):
+    for weight in (noise(rng, (shape[1],)), noise(rng, (1,)), np.array([0.25])):
         check(activation.prelu, x, weight)
         check(activation.prelu_vjp, dy, x, weight, terms=(abs(dy), -abs(x), abs(weight)))
     check(activation.sigmoid_dx, dy, 1 / (1 + np.exp(-x)), terms=(abs(dy), x * 0 + 0.5))
@@ -243,12 +244,35 @@ def test_activations(
 def test_activations_of_any_rank(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     x, dy, weight = np.asarray(rng.standard_normal(shape)), np.ones(shape), np.array([0.25])
+    check(activation.relu, x)
     check(activation.relu_dx, dy, x)
     check(activation.leaky_relu, x, 0.1)
     check(activation.leaky_relu_dx, dy, x > 0, 0.1)
     check(activation.prelu, x, weight)
     check(activation.prelu_vjp, dy, x, weight)
     check(activation.sigmoid_dx, dy, x, terms=(dy, x * 0 + 2))
+
+
+@few
+@given(shapes, st.lists(st.integers(0, 4), max_size=3), layouts, seeds)
+def test_concat(
+    shape: tuple[int, int, int, int], widths: list[int], layout: str, seed: int
+) -> None:
+    rng, (n, c, h, w) = np.random.default_rng(seed), shape
+    xs = [noise(rng, (n, k, h, w), layout) for k in (c, *widths)]
+    for dim in (1, -3):
+        assert np.array_equal(join.concat(*xs, dim=dim), np.concatenate(xs, axis=1))
+    assert np.array_equal(join.concat(xs[0], xs[0], dim=2), np.concatenate([xs[0]] * 2, axis=2))
+    with pytest.raises(ValueError, match="dimension"):
+        join.concat(xs[0], np.zeros((n, 1, h + 1, w)), dim=1)
+
+
+def test_prelu_with_infinities() -> None:
+    x = np.array([[np.inf, -np.inf, np.nan, -0.0, 2.0, -2.0]])
+    for slope in (0.25, 0.0, -1.0, 2.0):
+        with np.errstate(invalid="ignore"):
+            expected = activation.prelu.definition(x, np.array([slope]))
+            assert np.array_equal(activation.prelu(x, np.array([slope])), expected, equal_nan=True)
 
 
 def test_relu_dx_selects_whatever_the_value() -> None:
@@ -341,8 +365,8 @@ def test_shared_work_keeps_order_and_raises_what_a_job_raises() -> None:
 
 def test_scratch_memory_belongs_to_a_thread_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numpy_threads, "KEPT", 1000)
-    kind = np.dtype(np.float64)
     for i in range(20):
-        numpy_threads.zeroed(("test", i), (50,), kind)[:] = 1
-    held = numpy_threads._local.zeroed
+        first = numpy_threads.kept(("test", i), lambda: np.zeros(50))
+        assert numpy_threads.kept(("test", i), lambda: np.zeros(50)) is first
+    held = numpy_threads._local.kept
     assert sum(buffer.nbytes for buffer in held.values()) <= 1000

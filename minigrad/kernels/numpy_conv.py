@@ -24,15 +24,16 @@ the L2 cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from minigrad.kernels.numpy_threads import scratch, share, zeroed
+from minigrad.kernels.numpy_memory import empty
+from minigrad.kernels.numpy_threads import kept, scratch, share
 from minigrad.windows import Pair
 
-STRIP = 1024  # pixels in a strip: 200 channels of them are 0.8 MiB of float32
+STRIP = 2048  # pixels in a strip: 200 channels of them are 1.6 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,19 @@ class Taps:
         )
 
 
-@dataclass(frozen=True)
+@lru_cache(maxsize=4096)
+def _moves_of_x(taps: Taps, rows: bool, columns: bool) -> tuple[Pair, ...]:
+    """How far the planes of x are moved down and right, so that the taps fall on one place."""
+    return tuple((taps.top - i, -j) for i in taps.rows(rows) for j in taps.columns(columns))
+
+
+@lru_cache(maxsize=4096)
+def _moves_of_dy(taps: Taps, rows: bool, columns: bool) -> tuple[Pair, ...]:
+    """How far the planes of dy are moved to meet the planes of x that are not."""
+    return tuple((i, j) for i in taps.rows(rows) for j in taps.columns(columns))
+
+
+@dataclass(frozen=True, eq=False)
 class Flat:
     """A strip of planes laid out flat, for `images` images of `size` with `count` outputs each.
 
@@ -74,6 +87,10 @@ class Flat:
     `top` rows later, so that the tap (i, j) is the same shift, `i d_h pitch + j d_w - left`,
     everywhere. Between images there are as many zero rows as the taps reach beyond an edge: they
     serve the image above and the one below.
+
+    Made by `layout`, which gives the same object for the same geometry: what is planned for it is
+    worked out once. At some hundred strips a step, Python's arithmetic on shapes would otherwise
+    take a tenth of the time, and one thread alone can do it at a time.
     """
 
     images: int
@@ -81,59 +98,44 @@ class Flat:
     count: Pair
     taps: Taps
 
-    @property
+    @cached_property
     def pitch(self) -> int:
         """Numbers in a row."""
         return max(self.size[1], self.count[1])
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows from one image to the next."""
         h, m, top = self.size[0], self.count[0], self.taps.top
         return max(h + max(top, m + self.taps.reach[0] - top - h, 0), m)
 
-    @property
+    @cached_property
     def outputs(self) -> int:
         """Length that holds every output pixel."""
         return self.images * self.rows * self.pitch
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Length that holds every output pixel and what the vertical taps read beyond."""
         return self.outputs + self.taps.reach[0] * self.pitch
 
-    @property
+    @cached_property
     def guard(self) -> int:
         """Room on either side for what a shift pushes out."""
         (down, right), top, left = self.taps.reach, self.taps.top, self.taps.left
         return (down + top) * self.pitch + right + left
 
     def unfold(
-        self, slot: str, images: np.ndarray, moves: Iterable[Pair], last: int = 0
+        self, slot: str, images: np.ndarray, moves: tuple[Pair, ...], last: int = 0
     ) -> np.ndarray:
         """The planes (n, C, h, w), moved by each (rows, columns): ((move), c) x `length`, and
         `last` rows of ones.
 
-        The memory is this thread's. It is zero wherever no plane is laid, and stays so: a layout
-        always writes the same places.
+        The memory is this thread's.
         """
-        n, c, h, w = images.shape
-        moves = tuple(moves)
-        shape = len(moves) * c + last, self.length + 2 * self.guard
-        memory = zeroed((slot, self, moves, images.shape, last), shape, images.dtype)
-        source = images.transpose(1, 0, 2, 3)
-        for t, (down, right) in enumerate(moves):
-            start = self.guard + down * self.pitch + right
-            block = memory[t * c : (t + 1) * c, start : start + self.outputs]
-            planes = block.reshape(c, n, self.rows, self.pitch)
-            planes[:, :, :h, :w] = source
-            if right > 0:
-                planes[:, :, :h, max(0, self.pitch - right) :] = 0  # would start the next row
-            elif right < 0:
-                planes[:, :, :h, :-right] = 0  # would end the row before
-        if last:
-            memory[-last:] = 1
-        return memory[:, self.guard : self.guard + self.length]
+        key = (slot, self, moves, images.shape, last, images.dtype.char)
+        planes = kept(key, lambda: Planes(self, images, moves, last))
+        return planes.lay(images)
 
     def crop(self, flat: np.ndarray) -> np.ndarray:
         """The output pixels of planes (K, outputs), as a view (n, K, M, Q)."""
@@ -142,41 +144,77 @@ class Flat:
         return planes[:, :, :m, :q].transpose(1, 0, 2, 3)
 
 
-@dataclass(frozen=True)
+layout = lru_cache(maxsize=4096)(Flat)
+
+
+class Planes:
+    """Memory for the moved planes of images like the given ones (x or dy of a layout): zero
+    wherever no plane is laid, and it stays so, because the same places are written each time.
+    """
+
+    def __init__(self, flat: Flat, images: np.ndarray, moves: tuple[Pair, ...], last: int) -> None:
+        (_, c, h, w), guard, pitch = images.shape, flat.guard, flat.pitch
+        memory = np.zeros((len(moves) * c + last, flat.length + 2 * guard), images.dtype)
+        if last:
+            memory[-last:] = 1
+        self.nbytes = memory.nbytes
+        self.matrix = memory[:, guard : guard + flat.length]
+        self.places: list[np.ndarray] = []  # (C, n, h, w) of each move
+        self.wrapped: list[np.ndarray] = []  # what a move to the side pushes into the next row
+        for t, (down, right) in enumerate(moves):
+            start = guard + down * pitch + right
+            block = memory[t * c : (t + 1) * c, start : start + flat.outputs]
+            rows = block.reshape(c, flat.images, flat.rows, pitch)[:, :, :h]
+            self.places.append(rows[..., :w])
+            edge = slice(max(0, pitch - right), None) if right > 0 else slice(0, -right)
+            self.wrapped.append(rows[..., edge])
+
+    def lay(self, images: np.ndarray) -> np.ndarray:
+        """Lay the planes (n, C, h, w); the matrix of all moves, ((move), c) x length."""
+        planes = images.transpose(1, 0, 2, 3)
+        for place, wrapped in zip(self.places, self.wrapped, strict=True):
+            place[...] = planes
+            if wrapped.size:
+                wrapped[...] = 0
+        return self.matrix
+
+
+@dataclass(frozen=True, eq=False)
 class Strip:
-    """Some images, or some output rows of one image, and what of x they read."""
+    """Some images, or some output rows of one image, what of x they read, and their layout."""
 
     images: slice
     outputs: slice  # rows of y
     inputs: slice  # rows of x
-    taps: Taps
-
-    def flat(self, width: int, q: int) -> Flat:
-        """The layout of this strip."""
-        rows = self.inputs.stop - self.inputs.start
-        count = self.outputs.stop - self.outputs.start
-        return Flat(self.images.stop - self.images.start, (rows, width), (count, q), self.taps)
+    flat: Flat
 
 
-def strips(n: int, size: Pair, count: Pair, taps: Taps) -> list[Strip]:
+def strips(n: int, size: Pair, count: Pair, taps: Taps) -> tuple[Strip, ...]:
     """Cut the work, by shape alone: about `STRIP` pixels of y each, at least two where it pays."""
-    (h, _), (m, q) = size, count
-    if m * q <= STRIP:
-        each = max(1, min(STRIP // (m * q), n if 2 * n * m * q < STRIP else -(-n // 2)))
-        return [
-            Strip(slice(a, min(a + each, n)), slice(0, m), slice(0, h), taps)
-            for a in range(0, n, each)
-        ]
+    return _strips(n, size, count, taps, STRIP)
+
+
+@lru_cache(maxsize=1024)
+def _strips(n: int, size: Pair, count: Pair, taps: Taps, pixels: int) -> tuple[Strip, ...]:
+    (h, w), (m, q) = size, count
     cut = []
-    height = max(1, STRIP // q, taps.reach[0])
+    if m * q <= pixels:
+        each = max(1, min(pixels // (m * q), n if 2 * n * m * q < pixels else -(-n // 2)))
+        for a in range(0, n, each):
+            b = min(a + each, n)
+            flat = layout(b - a, size, count, taps)
+            cut.append(Strip(slice(a, b), slice(0, m), slice(0, h), flat))
+        return tuple(cut)
+    height = max(1, pixels // q, taps.reach[0])
     for a in range(n):
         for first in range(0, m, height):
             last = min(first + height, m)
             r0 = max(0, first - taps.top)
             r1 = max(min(h, last + taps.reach[0] - taps.top), r0)
             moved = Taps(taps.kernel, taps.dilation, taps.top - first + r0, taps.left)
-            cut.append(Strip(slice(a, a + 1), slice(first, last), slice(r0, r1), moved))
-    return cut
+            flat = layout(1, (r1 - r0, w), (last - first, q), moved)
+            cut.append(Strip(slice(a, a + 1), slice(first, last), slice(r0, r1), flat))
+    return tuple(cut)
 
 
 def correlate(
@@ -190,21 +228,18 @@ def correlate(
     x, taps = drop_unread(x, taps)
     n, c, h, w = x.shape
     k, _, kh, kw = weight.shape
-    m, q = count
     # Values written for one output pixel. Unfolding all taps: their copies. Halving: the copies of
     # one row of taps,
     # and the products, which are written once and read once.
     everything = kh * kw * c < kw * c + 2 * kh * k
     matrix = _matrix(weight, bias, everything)
-    y = np.empty((n, k, m, q), x.dtype)
+    y = empty((n, k, *count), x.dtype)
     cut = strips(n, (h, w), count, taps)
 
     def work(job: int) -> None:
         strip = cut[job]
-        flat = strip.flat(w, q)
-        moves = [
-            (strip.taps.top - i, -j) for i in taps.rows(everything) for j in taps.columns(True)
-        ]
+        flat = strip.flat
+        moves = _moves_of_x(flat.taps, everything, True)
         unfolded = flat.unfold("x", x[strip.images, :, strip.inputs], moves, last=1)
         products = scratch("products", (matrix.shape[0], flat.length), x.dtype)
         np.matmul(matrix, unfolded, out=products)
@@ -285,9 +320,9 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
 
     def work(job: int) -> np.ndarray:
         strip = cut[job]
-        flat, top = strip.flat(x.shape[3], q), strip.taps.top
-        ups = [(top - i, -j) for i in taps.rows(form == "x") for j in taps.columns(form != "dy")]
-        downs = [(i, j) for i in taps.rows(form != "x") for j in taps.columns(form == "dy")]
+        flat = strip.flat
+        ups = _moves_of_x(flat.taps, form == "x", form != "dy")
+        downs = _moves_of_dy(flat.taps, form != "x", form == "dy")
         left = flat.unfold("dy", dy[strip.images, :, strip.outputs], downs)
         right = flat.unfold("x", x[strip.images, :, strip.inputs], ups)
         return left @ right.T  # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)

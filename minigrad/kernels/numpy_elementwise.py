@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad.kernels.numpy_threads import share
+from minigrad.kernels.numpy_memory import empty, empty_like
+from minigrad.kernels.numpy_threads import scratch, share
 
 T = TypeVar("T")
 
@@ -51,14 +52,34 @@ def alike(*arrays: np.ndarray) -> bool:
     )
 
 
+def temporary(slot: str, like: np.ndarray, dtype: np.dtype[Any] | type | None = None) -> np.ndarray:
+    """Memory of this thread in the shape and the order of axes of `like`."""
+    kind = np.dtype(like.dtype if dtype is None else dtype)
+    order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
+    held = scratch(slot, tuple(like.shape[axis] for axis in order), kind)
+    return held.transpose(np.argsort(order))
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """max(x, 0)."""
+    if not alike(x):
+        return NotImplemented
+    y = empty_like(x)
+    in_pieces(lambda part: np.maximum(x[part], 0, out=y[part]), x)
+    return y
+
+
 def relu_dx(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """dy where y > 0, else 0: two passes."""
+    """dy where y > 0, else 0: three passes."""
     if not alike(dy, y):
         return NotImplemented
-    dx = np.empty_like(dy)
+    dx = empty_like(dy)
 
     def work(part: slice) -> None:
-        np.multiply(bits(dy[part]), ~(y[part] <= 0), out=bits(dx[part]))
+        # Not y > 0: where y is NaN, dy passes.
+        positive = np.less_equal(y[part], 0, out=temporary("mask", y[part], bool))
+        np.logical_not(positive, out=positive)
+        np.multiply(bits(dy[part]), positive, out=bits(dx[part]))
 
     in_pieces(work, dy)
     return dx
@@ -66,11 +87,17 @@ def relu_dx(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def leaky_relu(x: np.ndarray, slope: float) -> np.ndarray:
     """The larger of x and slope x where the slope is at most 1, else the smaller: two passes."""
-    if slope == 0 or x.ndim == 0:  # 0 times infinity is NaN; a 0-d product is no array
+    if slope == 0 or not alike(x):  # 0 times infinity is NaN
         return NotImplemented
     choose = np.maximum if slope <= 1 else np.minimum
-    y = x * slope
-    return choose(x, y, out=y)
+    y = empty_like(x)
+
+    def work(part: slice) -> None:
+        out = np.multiply(x[part], slope, out=y[part])
+        choose(x[part], out, out=out)
+
+    in_pieces(work, x)
+    return y
 
 
 def leaky_relu_dx(dy: np.ndarray, positive: np.ndarray, slope: float) -> np.ndarray:
@@ -79,30 +106,42 @@ def leaky_relu_dx(dy: np.ndarray, positive: np.ndarray, slope: float) -> np.ndar
     """
     if not alike(dy):
         return NotImplemented
-    dx = np.empty_like(dy)
-    in_pieces(lambda part: _split(dy[part], positive[part], dx[part], slope), dy)
+    dx = empty_like(dy)
+
+    def work(part: slice) -> None:
+        rest = _split(dy[part], positive[part], dx[part])
+        rest *= slope
+        dx[part] += rest
+
+    in_pieces(work, dy)
     return dx
 
 
-def _split(dy: np.ndarray, positive: np.ndarray, dx: np.ndarray, slope: float | np.ndarray) -> None:
-    """dx = dy where positive, else slope dy."""
+def _split(dy: np.ndarray, positive: np.ndarray, dx: np.ndarray) -> np.ndarray:
+    """dx = dy where positive, else 0; the rest of dy, in scratch memory."""
     kept = np.multiply(bits(dy), positive, out=bits(dx))
-    rest = (bits(dy) - kept).view(dy.dtype)
-    rest *= slope
-    dx += rest
+    rest = temporary("rest", dy)
+    np.subtract(bits(dy), kept, out=bits(rest))
+    return rest
 
 
 def prelu(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """max(x, 0) + a min(x, 0): four passes."""
-    slopes = along_channels(weight, x)
-    if x.size == 0 or x.ndim == 0:
+    """max(x, a x) where every slope is in (0, 1]: two passes; max(x, 0) + a min(x, 0) elsewhere."""
+    if not alike(x):
         return NotImplemented
-    y = np.empty_like(x)
+    slopes = along_channels(weight, x)
+    gentle = bool(((weight > 0) & (weight <= 1)).all())  # 0 times infinity is NaN
+    y = empty_like(x)
 
     def work(part: slice) -> None:
-        negative = np.minimum(x[part], 0)
+        out = y[part]
+        if gentle:
+            np.multiply(x[part], slopes, out=out)
+            np.maximum(x[part], out, out=out)
+            return
+        negative = np.minimum(x[part], 0, out=temporary("rest", x[part]))
         negative *= slopes
-        out = np.maximum(x[part], 0, out=y[part])
+        np.maximum(x[part], 0, out=out)
         out += negative
 
     in_pieces(work, x)
@@ -114,13 +153,14 @@ def prelu_vjp(dy: np.ndarray, x: np.ndarray, weight: np.ndarray) -> tuple[np.nda
     if x.ndim != 4 or not alike(dy, x):
         return NotImplemented
     slopes = along_channels(weight, x)
-    dx = np.empty_like(dy)
+    dx = empty_like(dy)
 
     def work(part: slice) -> np.ndarray:
-        kept = np.multiply(bits(dy[part]), x[part] > 0, out=bits(dx[part]))
-        rest = (bits(dy[part]) - kept).view(dy.dtype)
+        positive = np.greater(x[part], 0, out=temporary("mask", x[part], bool))
+        rest = _split(dy[part], positive, dx[part])
         # The minimum, not x: 0 times infinity would be NaN.
-        sums = np.einsum("nchw,nchw->c", rest, np.minimum(x[part], 0))
+        negative = np.minimum(x[part], 0, out=temporary("negative", x[part]))
+        sums = np.einsum("nchw,nchw->c", rest, negative)
         rest *= slopes
         dx[part] += rest
         return sums
@@ -142,3 +182,14 @@ def sigmoid_dx(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     dx *= y
     dx *= dy
     return dx
+
+
+def concat(*xs: np.ndarray, dim: int) -> np.ndarray:
+    """Channels side by side, a few images at a time."""
+    shapes = {x.shape[:1] + x.shape[2:] for x in xs}
+    if dim != 1 or len(shapes) != 1 or len({x.dtype for x in xs}) != 1 or xs[0].size == 0:
+        return NotImplemented
+    widths = [x.shape[1] for x in xs]
+    y = empty((len(xs[0]), sum(widths), *xs[0].shape[2:]), xs[0].dtype)
+    in_pieces(lambda part: np.concatenate([x[part] for x in xs], axis=1, out=y[part]), y)
+    return y

@@ -24,7 +24,7 @@ from minigrad.kernels import (
     numpy_strided,
 )
 from minigrad.kernels.numpy_conv import Taps
-from minigrad.layers import activation, conv, pool, resize
+from minigrad.layers import activation, conv, join, pool, resize
 from minigrad.windows import Pair, Window
 
 REAL = ("float32", "float64")
@@ -91,12 +91,14 @@ def taps_of(window: Window) -> Taps:
 
 
 _pairs: tuple[tuple[Replaceable[..., Any], Callable[..., Any]], ...] = (
+    (activation.relu, numpy_elementwise.relu),
     (activation.relu_dx, numpy_elementwise.relu_dx),
     (activation.leaky_relu, numpy_elementwise.leaky_relu),
     (activation.leaky_relu_dx, numpy_elementwise.leaky_relu_dx),
     (activation.prelu, numpy_elementwise.prelu),
     (activation.prelu_vjp, numpy_elementwise.prelu_vjp),
     (activation.sigmoid_dx, numpy_elementwise.sigmoid_dx),
+    (join.concat, numpy_elementwise.concat),
     (pool.max_pool2d, numpy_resize.max_pool2d),
     (pool.max_pool2d_dx, numpy_resize.max_pool2d_dx),
     (resize.upsample_nearest, numpy_resize.upsample_nearest),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.kernels.numpy_elementwise import bits, in_pieces
+from minigrad.kernels.numpy_memory import empty
 from minigrad.windows import Pair, Window
 
 
@@ -35,8 +36,8 @@ def max_pool2d(x: np.ndarray, window: Window, count: Pair) -> tuple[np.ndarray, 
         return NotImplemented
     m, q = count
     x = x[:, :, : 2 * m, : 2 * q]
-    y = np.empty((*x.shape[:2], m, q), x.dtype)
-    index = np.empty(y.shape, np.uint8)
+    y = empty((*x.shape[:2], m, q), x.dtype)
+    index = empty(y.shape, np.dtype(np.uint8))
 
     def work(part: slice) -> None:
         a, b, c, d = (x[part, :, i::2, j::2].copy() for i in (0, 1) for j in (0, 1))
@@ -59,7 +60,7 @@ def max_pool2d_dx(dy: np.ndarray, index: np.ndarray, window: Window, size: Pair)
     if not is_halving(window) or dy.size == 0:
         return NotImplemented
     n, c, m, q = dy.shape
-    dx = np.empty((n, c, *size), dy.dtype)
+    dx = empty((n, c, *size), dy.dtype)
     dx[:, :, 2 * m :] = 0
     dx[:, :, :, 2 * q :] = 0
     out = bits(dx)
@@ -77,7 +78,7 @@ def max_pool2d_dx(dy: np.ndarray, index: np.ndarray, window: Window, size: Pair)
 def upsample_nearest(x: np.ndarray, scale: Pair) -> np.ndarray:
     """Columns first, on the small image, then whole rows."""
     (n, c, h, w), (sh, sw) = x.shape, scale
-    y = np.empty((n, c, h * sh, w * sw), x.dtype)
+    y = empty((n, c, h * sh, w * sw), x.dtype)
 
     def work(part: slice) -> None:
         first = y[part, :, ::sh]
@@ -96,7 +97,7 @@ def upsample_nearest_dx(dy: np.ndarray, scale: Pair) -> np.ndarray:
     if sh * sw == 1 or dy.size == 0:
         return NotImplemented
     n, c, h, w = dy.shape
-    dx = np.empty((n, c, h // sh, w // sw), dy.dtype)
+    dx = empty((n, c, h // sh, w // sw), dy.dtype)
 
     def work(part: slice) -> None:
         rows = dy[part, :, ::sh].copy()

@@ -87,7 +87,9 @@ class ConvTranspose2d(Module):
         self.check_input(x, ndim=4, channels=self.in_channels)
         size = self._size(*x.shape[2:])
         y = conv2d_dx(x, self.weight, self.window, self.groups, size)
-        return y if self.bias is None else y + self.bias[:, None, None]
+        if self.bias is not None:
+            y += self.bias[:, None, None]
+        return y
 
     def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
         """The transposed convolution, and its vjp."""

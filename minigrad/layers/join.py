@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, replaceable
 from minigrad.module import Module, Vjp, once
 
 
@@ -169,6 +169,12 @@ class Offset(Module):
         return f"{self.constant}"
 
 
+@replaceable
+def concat(*xs: Array, dim: int) -> Array:
+    """The arrays one after the other along axis `dim`."""
+    return array_module(*xs).concatenate(xs, axis=dim)
+
+
 class Concat(Module):
     """y = the inputs one after the other along axis `dim`.
 
@@ -185,7 +191,7 @@ class Concat(Module):
     def forward(self, *xs: Array) -> Array:
         """The joined array."""
         self._check(xs)
-        return array_module(*xs).concatenate(xs, axis=self.dim)
+        return concat(*xs, dim=self.dim)
 
     def forward_and_vjp(self, *xs: Array) -> tuple[Array, Vjp]:
         """The joined array, and its vjp."""
