@@ -26,9 +26,8 @@ from validation.bench_worker import SHAPES, SIDES
 from validation.report import Case
 from zoo.cli import blas
 
-BARRED = ("n2n-simple", "n2n-prelu-unet")
-"""The networks whose training step must not take longer than PyTorch's."""
-BAR = 1.0
+BARS = {"n2n-simple": 1.0, "n2n-prelu-unet": 1.3}
+"""What a training step may take, in units of PyTorch's time; the other networks are reported."""
 BUSY = 0.5
 """Programs running in the mean of the last minute, above which a warning is given."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,10 +125,11 @@ def make_case(setting: dict[str, Any], case: dict[str, Any]) -> Case:
         if case[side].get("peak MiB") is not None:
             figures[f"{side} MiB"] = case[side]["peak MiB"]
     advised = settings("cpu", quick=True)[0][1]
-    if case["work"] != "training" or case["model"] not in BARRED or setting["core"] != advised:
+    bar = BARS.get(case["model"])
+    if case["work"] != "training" or bar is None or setting["core"] != advised:
         return Case(name, None, "reported, no bar", figures)
-    passed = ratio["median"] <= BAR
-    words = "" if passed else f"ratio {ratio['median']:.2f}: expected at most {BAR}"
+    passed = ratio["median"] <= bar
+    words = "" if passed else f"ratio {ratio['median']:.2f}: expected at most {bar}"
     return Case(name, passed, words, figures)
 
 

@@ -29,8 +29,10 @@ from zoo import create
 Step = Callable[[], object]
 
 LEARNING_RATE = 1e-3
-TURN_SECONDS = 0.05
+TURN_SECONDS = 0.1
 """A turn of a fast step is repeated for about this long."""
+PAUSE_SECONDS = 0.06
+"""Between turns: a library's threads spin for some 25 ms after their work, on the other's cores."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,8 @@ def _no_wait() -> None:
 def measure(shape: Shape, work: str, rounds: int, device: str) -> dict[str, Any]:
     """Median milliseconds a step of each side, 10 and 90 percentiles, and ratios of the medians.
 
-    The sides take turns, in an order that rotates; a turn begins with a step that does not count,
-    because the other library's threads may still be awake.
+    The sides take turns, in an order that rotates, with a pause between them; a turn begins with a
+    step that does not count, because the pause has put this library's threads to sleep.
     """
     steps = {side: make_step(shape, work, side, device) for side in SIDES}
     repeats = {}
@@ -141,6 +143,7 @@ def measure(shape: Shape, work: str, rounds: int, device: str) -> dict[str, Any]
     for turn in range(rounds):
         for i in range(len(SIDES)):
             side = SIDES[(turn + i) % len(SIDES)]
+            time.sleep(PAUSE_SECONDS)
             if repeats[side] > 1:
                 steps[side]()
             times[side].append(1e3 * _seconds(steps[side], repeats[side]))
