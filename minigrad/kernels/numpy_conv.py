@@ -229,8 +229,7 @@ def correlate(
     n, c, h, w = x.shape
     k, _, kh, kw = weight.shape
     # Values written for one output pixel. Unfolding all taps: their copies. Halving: the copies of
-    # one row of taps,
-    # and the products, which are written once and read once.
+    # one row of taps, and the products, which are written once and read once.
     everything = kh * kw * c < kw * c + 2 * kh * k
     matrix = _matrix(weight, bias, everything)
     y = empty((n, k, *count), x.dtype)

@@ -126,22 +126,16 @@ def _split(dy: np.ndarray, positive: np.ndarray, dx: np.ndarray) -> np.ndarray:
 
 
 def prelu(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """max(x, a x) where every slope is in (0, 1]: two passes; max(x, 0) + a min(x, 0) elsewhere."""
+    """max(x, 0) + a min(x, 0): four passes."""
     if not alike(x):
         return NotImplemented
     slopes = along_channels(weight, x)
-    gentle = bool(((weight > 0) & (weight <= 1)).all())  # 0 times infinity is NaN
     y = empty_like(x)
 
     def work(part: slice) -> None:
-        out = y[part]
-        if gentle:
-            np.multiply(x[part], slopes, out=out)
-            np.maximum(x[part], out, out=out)
-            return
         negative = np.minimum(x[part], 0, out=temporary("rest", x[part]))
         negative *= slopes
-        np.maximum(x[part], 0, out=out)
+        out = np.maximum(x[part], 0, out=y[part])
         out += negative
 
     in_pieces(work, x)
@@ -186,8 +180,8 @@ def sigmoid_dx(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def concat(*xs: np.ndarray, dim: int) -> np.ndarray:
     """Channels side by side, a few images at a time."""
-    shapes = {x.shape[:1] + x.shape[2:] for x in xs}
-    if dim != 1 or len(shapes) != 1 or len({x.dtype for x in xs}) != 1 or xs[0].size == 0:
+    alike_but_for_channels = len({(x.shape[:1], x.shape[2:], x.dtype) for x in xs}) == 1
+    if dim != 1 or xs[0].ndim < 2 or xs[0].size == 0 or not alike_but_for_channels:
         return NotImplemented
     widths = [x.shape[1] for x in xs]
     y = empty((len(xs[0]), sum(widths), *xs[0].shape[2:]), xs[0].dtype)

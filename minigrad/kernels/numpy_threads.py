@@ -23,7 +23,7 @@ import numpy as np
 T = TypeVar("T")
 Tasks: TypeAlias = "SimpleQueue[Callable[[], None]]"
 
-KEPT = 64 << 20  # bytes of layouts that a thread keeps
+KEPT = 64 << 20  # bytes: of the layouts of a thread, and of a scratch buffer
 
 _lock = threading.Lock()
 _inside = 0  # calls of `share` that hold the BLAS at one thread
@@ -102,9 +102,8 @@ def share(work: Callable[[int], T], jobs: int) -> list[T]:
         if threads <= 1:
             return [work(j) for j in range(jobs)]
         answers: list[Any] = [None] * jobs
-        order = iter(
-            range(jobs)
-        )  # next() on a range iterator is one step under the interpreter lock
+        # A step of a range iterator is one step under the interpreter lock: no job goes twice.
+        order = iter(range(jobs))
 
         def run() -> None:
             _local.busy = True
@@ -167,7 +166,9 @@ def scratch(slot: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarr
     held: dict[str, np.ndarray] = _local.__dict__.setdefault("held", {})
     buffer = held.get(slot)
     if buffer is None or buffer.size < size:
-        buffer = held[slot] = np.empty(size, np.uint8)
+        buffer = np.empty(size, np.uint8)
+        if size <= KEPT:
+            held[slot] = buffer
     return buffer[:size].view(dtype).reshape(shape)
 
 
@@ -191,5 +192,6 @@ def kept(key: Hashable, make: Callable[[], H]) -> H:
         found = make()
         if found.nbytes + sum(other.nbytes for other in held.values()) > KEPT:
             held.clear()
-        held[key] = found
+        if found.nbytes <= KEPT:
+            held[key] = found
     return found
