@@ -8,6 +8,8 @@ Arrays are NumPy's on a CPU and CuPy's on a GPU. Reading order: `module.py` (wha
 `losses/` (the leaves), `optim.py`.
 """
 
+from importlib import import_module
+
 from minigrad.backend import (
     Array,
     DeviceError,
@@ -48,9 +50,9 @@ from minigrad.windows import Window, fold, unfold
 from minigrad.wiring import Composite, Tape, Trace, Wire
 
 try:
-    # The kernels room registers faster forms. Without it the engine is slower, complete and
-    # correct.
-    from minigrad import kernels as kernels
+    # The kernels room registers faster forms; without it the engine is slower, complete and
+    # correct. (`from minigrad import kernels` would not say what is missing: no `name`.)
+    import_module("minigrad.kernels")
 except ModuleNotFoundError as _error:
     if _error.name != "minigrad.kernels":
         raise

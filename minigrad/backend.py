@@ -1,8 +1,7 @@
 """The array module behind every layer, and the table of functions that may have a faster form.
 
 Arrays are plain `numpy.ndarray` or `cupy.ndarray`. A layer never asks which: it takes its array
-module from its input (`xp = array_module(x)`). CuPy is imported by nobody until a device is asked
-for.
+module from its input (`xp = array_module(x)`). Nobody imports CuPy until a device is asked for.
 
 Layers call plain functions such as `conv2d(x, weight, ...)`, written once, readably, in array code,
 and marked `@replaceable`. The room `minigrad/kernels/` registers faster forms of them, one per
@@ -13,6 +12,7 @@ the engine is slower, complete and correct.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,9 +84,8 @@ def resolve_device(device: str = "auto") -> str:
     """Turn `"cpu"`, `"cuda"` or `"auto"` into `"cpu"` or `"cuda"`.
 
     Raises:
-        DeviceError: `"cuda"` was asked for and there is no usable GPU (never a silent fall-back),
-        or the
-            name is unknown.
+        DeviceError: the name is unknown, or `"cuda"` was asked for and there is no usable GPU
+            (never a silent fall-back).
     """
     if device not in ("cpu", "cuda", "auto"):
         raise DeviceError(f"device: expected 'cpu', 'cuda' or 'auto', got {device!r}")
@@ -108,8 +107,7 @@ def _why_no_cuda() -> str | None:
     if not cupy.cuda.is_available():
         return (
             f"CuPy {cupy.__version__} is installed but finds no GPU (no driver, no device, or a "
-            "CuPy wheel for "
-            f"another CUDA version). Check `nvidia-smi`; wheels: {CUPY_INSTALL}"
+            f"CuPy wheel for another CUDA version). Check `nvidia-smi`; wheels: {CUPY_INSTALL}"
         )
     return None
 
@@ -137,13 +135,15 @@ class Replaceable(Generic[P, R]):
     """A plain function with a table of faster forms.
 
     Calling it runs the form registered for (backend, precision) of its first argument, else
-    `definition`.
-    A form may return `NotImplemented` for a case that it does not cover; then the definition runs.
+    `definition`. Where "tf32" is asked for and has no form, the float32 form runs: it is exact
+    enough. A form may return `NotImplemented` for a case that it does not cover; then the
+    definition runs.
     """
 
     def __init__(self, definition: Callable[P, R]) -> None:
         """Wrap `definition`, the readable form that needs no table entry."""
         self.definition = definition
+        self.first = next(iter(inspect.signature(definition).parameters))
         self.table: dict[tuple[str, str], Callable[P, R]] = {}
         functools.update_wrapper(self, definition)
 
@@ -164,16 +164,22 @@ class Replaceable(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.table and _kernels_enabled:
-            first: Array = args[0]
-            precision = _dtype_name(first.dtype)
-            if precision == "float32":
-                precision = _float32_precision
-            kernel = self.table.get((array_module(first).__name__, precision))
+            kernel = self._form(args[0] if args else kwargs.get(self.first))
             if kernel is not None:
                 result = kernel(*args, **kwargs)
                 if result is not NotImplemented:
                     return result
         return self.definition(*args, **kwargs)
+
+    def _form(self, first: Array) -> Callable[P, R] | None:
+        """The registered form for the first argument, if any."""
+        if first is None:  # left out: the definition says what is missing
+            return None
+        backend, precision = array_module(first).__name__, _dtype_name(first.dtype)
+        kernel = self.table.get((backend, precision))
+        if precision == "float32" and _float32_precision != precision:
+            kernel = self.table.get((backend, _float32_precision), kernel)
+        return kernel
 
 
 def replaceable(definition: Callable[P, R]) -> Replaceable[P, R]:
@@ -194,8 +200,10 @@ def definitions_only() -> Iterator[None]:
 
 @contextmanager
 def float32_precision(precision: str) -> Iterator[None]:
-    """Within this context float32 products use `precision`: "float32" (strict) or "tf32" (GPU
-    only).
+    """Within this context float32 products use `precision`: "float32" (strict) or "tf32".
+
+    TF32, whose factors have 10 bits of mantissa, is a permission: only a GPU has it, and a CPU goes
+    on in float32. Raises ValueError for another name.
     """
     global _float32_precision
     if precision not in ("float32", "tf32"):
@@ -209,7 +217,5 @@ def float32_precision(precision: str) -> Iterator[None]:
 
 @replaceable
 def matmul(a: Array, b: Array) -> Array:
-    """The product `a @ b`, batched over leading axes: every matrix product of the engine goes
-    through here.
-    """
+    """The product `a @ b`, batched over leading axes: every matrix product of the definitions."""
     return a @ b

@@ -11,13 +11,10 @@ exception that a bad file can cause.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import math
 import os
 import re
-import secrets
 import shutil
 import stat
 import zlib
@@ -29,6 +26,7 @@ import numpy as np
 import safetensors.numpy
 
 from minigrad.backend import Array, to_host
+from minigrad.files import write_whole
 
 MAX_BYTES = 512 << 20
 """Largest file that `load` reads unless told otherwise."""
@@ -61,6 +59,7 @@ class CheckpointError(Exception):
     """A file cannot be written or read; the message names the file and the reason."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        """The file and what is wrong with it."""
         super().__init__(f"{os.fspath(path)}: {reason}")
         self.path, self.reason = Path(path), reason
 
@@ -97,7 +96,7 @@ def save(
     if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER_BYTES:
         raise CheckpointError(path, f"header of {length} bytes, limit {MAX_HEADER_BYTES}")
     try:
-        _replace(path, content)
+        write_whole(path, content)
     except OSError as error:
         raise CheckpointError(path, f"cannot write: {error.strerror}{_free_space(path)}") from error
 
@@ -109,39 +108,6 @@ def _storable(path: Path, name: str, array: Array) -> np.ndarray:
     if host.dtype.newbyteorder("=") not in _DTYPES:
         raise CheckpointError(path, f"tensor {name}: dtype {host.dtype} cannot be stored")
     return host
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    try:
-        # Not tempfile: its files are private, and the checkpoint should follow the umask.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # a folder cannot be opened there
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems without this service
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _free_space(path: Path) -> str:
@@ -190,13 +156,17 @@ def _read(path: Path, file: BinaryIO, max_bytes: int) -> bytes:
     size = os.fstat(file.fileno()).st_size
     if size > max_bytes:
         raise CheckpointError(path, f"{size} bytes, more than the limit of {max_bytes} (max_bytes)")
-    prefix = file.read(8)
+    prefix, first = file.read(8), file.read(1)
     length = int.from_bytes(prefix, "little")
+    if first not in (b"", b"{"):
+        raise CheckpointError(
+            path, f"not a safetensors file: header: expected '{{' first, got {first!r}"
+        )
     if len(prefix) < 8 or 8 + length > size:
         raise CheckpointError(path, f"truncated: {size} bytes, header declares {length}")
     if length > MAX_HEADER_BYTES:
         raise CheckpointError(path, f"header of {length} bytes, limit {MAX_HEADER_BYTES}")
-    header = file.read(length)
+    header = first + file.read(length - 1) if length else b""
     declared = sum(_parse_header(path, header)[0].values())
     if declared != size - 8 - length:
         raise CheckpointError(

@@ -8,6 +8,7 @@ from typing import Any, Self
 from minigrad.backend import Array
 from minigrad.layers.join import Add
 from minigrad.module import Module, Parameter, Vjp, once
+from minigrad.replay import Snapshot, unchanged
 from minigrad.wiring import Composite
 
 
@@ -20,17 +21,35 @@ class Sequential(Composite):
     """
 
     def __init__(self, *modules: Module | dict[str, Module]) -> None:
-        """A chain of `modules`, or of the values of one dict."""
+        """A chain of `modules`, or of the values of one dict, in its order.
+
+        Raises:
+            TypeError: a child is no `Module`, or its name no text.
+            ValueError: a name is empty, has a dot, or is an attribute that every Sequential has.
+        """
         if len(modules) == 1 and isinstance(modules[0], dict):
             named = dict(modules[0])
         else:
             named = {str(i): m for i, m in enumerate(modules)}  # type: ignore[misc]
         for name, module in named.items():
+            self._check_name(name)
             if not isinstance(module, Module):
                 raise TypeError(
                     f"Sequential: child {name}: expected a Module, got {type(module).__name__}"
                 )
             setattr(self, name, module)
+
+    def _check_name(self, name: Any) -> None:
+        # Children are attributes: one called "wire" or "training" would take that one's place.
+        layer = type(self).__name__
+        if not isinstance(name, str):
+            raise TypeError(f"{layer}: name of a child: expected text, got {name!r}")
+        if not name or "." in name:
+            raise ValueError(f"{layer}: name of a child: expected text without dots, got {name!r}")
+        if hasattr(type(self), name):
+            raise ValueError(
+                f"{layer}: child {name!r}: every {layer} has an attribute of this name; use another"
+            )
 
     def wire(self, x: Any) -> Any:
         """Each child in turn."""
@@ -68,9 +87,9 @@ class Residual(Composite):
 class Checkpoint(Composite):
     """The wrapped module, with its residuals computed again in the vjp instead of kept.
 
-    VJP: runs `forward_and_vjp` on the kept inputs and pulls. Noise is replayed (the draw numbers
-    are rewound for the second run and restored after it) and buffers keep the values of the first
-    run.
+    VJP: runs `forward_and_vjp` on the kept inputs and pulls. Noise is replayed: the second run
+    starts at the step and draw number of the first one. After it noise and buffers are as they were
+    before it, also when it fails.
     Keeps: the inputs.
     PyTorch: `torch.utils.checkpoint.checkpoint`.
     """
@@ -85,33 +104,16 @@ class Checkpoint(Composite):
 
     def forward_and_vjp(self, *xs: Array) -> tuple[Any, Vjp]:
         """The module's forward; the vjp recomputes."""
-        noises = self._noises()
-        first_draws = [noise.draw for noise in noises]
+        first = Snapshot(self.module, buffers=False)
         y = self.module(*xs)
 
         def vjp(*dys: Array | None) -> Any:
-            later_draws = [noise.draw for noise in noises]
-            buffers = self._buffers()
-            for noise, draw in zip(noises, first_draws, strict=True):
-                noise.rewind(draw)
-            _, recomputed = self.module.forward_and_vjp(*xs)
-            for buffer, before in buffers:
-                buffer[...] = before
-            for noise, draw in zip(noises, later_draws, strict=True):
-                noise.rewind(draw)
+            with unchanged(self.module):
+                first.restore()
+                _, recomputed = self.module.forward_and_vjp(*xs)
             return recomputed(*dys)
 
-        return y, once(vjp)
-
-    def _noises(self) -> list[Any]:
-        found = {id(m.noise): m.noise for m in self.module.modules() if hasattr(m, "noise")}
-        return list(found.values())
-
-    def _buffers(self) -> list[tuple[Array, Array]]:
-        arrays = [
-            getattr(m, name) for m in self.module.modules() for name in m._own(m.buffer_names)
-        ]
-        return [(a, a.copy()) for a in arrays]
+        return y, once(vjp, self, y)
 
 
 class Frozen(Composite):
@@ -133,7 +135,8 @@ class Frozen(Composite):
 
     def forward_and_vjp(self, *xs: Array) -> tuple[Any, Vjp]:
         """The module's forward, and a vjp that gives no cotangent."""
-        return self.forward(*xs), once(_no_cotangents(len(xs)))
+        y = self.forward(*xs)
+        return y, once(_no_cotangents(len(xs)), self, y)
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode; returns self."""
@@ -157,7 +160,7 @@ class Detach(Module):
 
     def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
         """`x` itself, and a vjp that gives no cotangent."""
-        return x, once(_no_cotangents(1))
+        return x, once(_no_cotangents(1), self, x)
 
 
 def _no_cotangents(count: int) -> Vjp:

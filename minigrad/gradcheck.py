@@ -48,6 +48,11 @@ class Row:
         error = abs(self.expected - self.actual)
         return error if error == error else math.inf
 
+    @property
+    def part(self) -> float:
+        """The error as a part of what was allowed: at most 1 in a report."""
+        return self.error / self.allowed if self.error else 0.0
+
 
 @dataclass
 class Report:
@@ -60,7 +65,7 @@ class Report:
 
     def worst(self) -> Row:
         """The row whose error is the largest part of what was allowed."""
-        return max(self.rows, key=lambda row: row.error / row.allowed)
+        return max(self.rows, key=lambda row: row.part)
 
     def __str__(self) -> str:
         names = [row.argument for row in self.rows] + list(self.skipped)
@@ -94,6 +99,10 @@ def check_vjp(
 
     inputs: float64 arrays, and integer arrays where the module takes them (not differentiated).
     wrt: the inputs (by position) and parameters (by dotted name) to differentiate; default all.
+    rtol, atol: the two numbers may differ by rtol times the larger one, plus atol times the norm of
+        the cotangents that the vjp gives for these arguments, plus what rounding of the outputs
+        does to a difference. All three scale with the module: one whose values are 1e-10 times
+        smaller is held to a bound 1e-10 times smaller.
     points: points of the difference, 2 (error ~ step^2) or 4 (error ~ step^4).
     kinks: the module is smooth only piecewise; where the 2- and the 4-point difference disagree,
         the inputs are moved a little and the check starts again.
@@ -191,14 +200,16 @@ class _Comparison:
 
     def row(self, arguments: list[Argument], directions: list[Array]) -> Row:
         near, bend, scale = self.differences(arguments, directions, self.step)
-        actual = inner([a.cotangent for a in arguments], directions)
-        # What rounding in the outputs alone does to the difference.
-        rounding = 8 * 2.0**-53 * scale / self.step
-        expected, allowed = near, self.allowed(near, actual, rounding)
+        cotangents = [a.cotangent for a in arguments]
+        actual = inner(cotangents, directions)
+        # Beside the relative part: what rounding in the outputs alone does to the difference, and
+        # a part of the whole derivative, of which one direction may show next to nothing.
+        floor = 8 * 2.0**-53 * scale / self.step + self.atol * norm(cotangents)
+        expected, allowed = near, self.allowed(near, actual, floor)
         if self.kinks or self.points == 4 or not abs(near - actual) <= allowed:
             far, wide_bend, _ = self.differences(arguments, directions, 2 * self.step)
             expected = (4 * near - far) / 3  # the 4-point difference: the step^2 term cancels
-            allowed = self.allowed(expected, actual, rounding)
+            allowed = self.allowed(expected, actual, floor)
             # A kink right at the point escapes the slopes, but not the second difference, which
             # for a smooth function grows with the square of the step.
             doubt = max(abs(expected - near), abs(wide_bend - 4 * bend) / (2 * self.step))
@@ -207,8 +218,8 @@ class _Comparison:
         name = " & ".join(a.name for a in arguments)
         return Row(name, expected, actual, allowed)
 
-    def allowed(self, expected: float, actual: float, rounding: float) -> float:
-        return self.atol + self.rtol * max(abs(expected), abs(actual)) + rounding
+    def allowed(self, expected: float, actual: float, floor: float) -> float:
+        return self.rtol * max(abs(expected), abs(actual)) + floor
 
     def differences(
         self, arguments: list[Argument], directions: list[Array], step: float

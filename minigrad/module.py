@@ -4,13 +4,12 @@ A module maps arrays to arrays (`forward`) and knows its vector-Jacobian product
 (`forward_and_vjp`):
 
     y, vjp = module.forward_and_vjp(x)      # y bit-identical to module.forward(x)
-    dx = vjp(dy)                            # and the parameters' cotangents are ADDED into
-    module.d_weight, ...
+    dx = vjp(dy)                            # parameter cotangents are ADDED into module.d_weight
 
 Parameters, their cotangents and buffers are ordinary attributes named in two class tuples; children
 are the modules among `vars(self)`. Nothing is registered by magic, and nothing of a forward pass is
-kept on the module:
-what the vjp needs lives in its closure, so one module may be used many times in one network.
+kept on the module: what the vjp needs lives in its closure, so one module may be used many times in
+one network.
 """
 
 from __future__ import annotations
@@ -19,27 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 from minigrad.backend import Array, array_module, device_of, is_array, to_device
-
-Vjp = Callable[..., Any]
-
-
-def once(vjp: Vjp) -> Vjp:
-    """`vjp`, to be called one time.
-
-    The closure is dropped before it is called, so that what it kept dies with the call even while
-    the name is bound; a second call raises `RuntimeError` instead of returning a wrong or doubled
-    gradient.
-    """
-    held: list[Vjp] = [vjp]
-
-    def call(*dys: Array | None) -> Any:
-        if not held:
-            raise RuntimeError(
-                "this vjp has been used: call forward_and_vjp again for a second pass"
-            )
-        return held.pop()(*dys)
-
-    return call
+from minigrad.vjp import Vjp as Vjp
+from minigrad.vjp import as_tuple as as_tuple
+from minigrad.vjp import once as once
 
 
 class Parameter:
@@ -138,14 +119,18 @@ class Module:
     # ------------------------------------------------------------------ parameters
 
     def set_parameters(self, **arrays: Array | None) -> None:
-        """Bind each `name=array` and a zero cotangent `d_name` of the same shape and dtype; `None`
-        binds None.
+        """Bind each `name=array` and a zero cotangent `d_name` of the same shape and dtype.
+
+        `None` binds None. The names count as untouched; other parameters keep their cotangents.
         """
         for name, array in arrays.items():
+            if array is not None and array.dtype.kind != "f":
+                layer = type(self).__name__
+                raise TypeError(f"{layer}: {name}: expected a floating dtype, got {array.dtype}")
             setattr(self, name, array)
             zeros = None if array is None else array_module(array).zeros_like(array)
             setattr(self, f"d_{name}", zeros)
-        self.touched = set()
+        self.touched = set(self.touched) - arrays.keys()
 
     def accumulate(self, **cotangents: Array | None) -> None:
         """Add each `name=cotangent` in place into `d_name`.
@@ -162,8 +147,8 @@ class Module:
                 continue
             if cotangent.shape != grad.shape or cotangent.dtype != grad.dtype:
                 raise ValueError(
-                    f"{type(self).__name__}: cotangent of {name}: expected {grad.dtype} "
-                    f"{grad.shape}, "
+                    f"{type(self).__name__}: cotangent of {name}: "
+                    f"expected {grad.dtype} {grad.shape}, "
                     f"got {cotangent.dtype} {cotangent.shape}"
                 )
             grad += cotangent
@@ -268,6 +253,7 @@ class Module:
         Raises:
             KeyError: names are missing or unexpected (with `strict`); all of them are listed.
             ValueError: a shape differs; the message names the array and both shapes.
+            TypeError: an array is not floating where the module's own is.
         """
         slots = {
             f"{prefix}.{name}" if prefix else name: (module, name)
@@ -278,16 +264,15 @@ class Module:
             k for k, (m, name) in slots.items() if k not in arrays and name not in m.optional_names
         ]
         unexpected = [k for k in arrays if k not in slots]
+        call = f"{type(self).__name__}.load_state_dict"
         if strict and (missing or unexpected):
-            raise KeyError(
-                f"{type(self).__name__}.load_state_dict: missing {missing}, unexpected {unexpected}"
-            )
-        for key, (module, name) in slots.items():
-            if key in arrays and arrays[key].shape != getattr(module, name).shape:
-                raise ValueError(
-                    f"{type(self).__name__}.load_state_dict: {key}: expected shape "
-                    f"{getattr(module, name).shape}, got {arrays[key].shape}"
-                )
+            raise KeyError(f"{call}: missing {missing}, unexpected {unexpected}")
+        for key in (k for k in slots if k in arrays):
+            old, new = getattr(*slots[key]), arrays[key]
+            if new.shape != old.shape:
+                raise ValueError(f"{call}: {key}: expected shape {old.shape}, got {new.shape}")
+            if old.dtype.kind == "f" and new.dtype.kind != "f":
+                raise TypeError(f"{call}: {key}: expected a floating dtype, got {new.dtype}")
         for key, (module, name) in slots.items():
             if key in arrays:
                 device = device_of(getattr(module, name))
@@ -343,8 +328,8 @@ class Module:
                 raise TypeError(f"{layer}: x is {x.dtype} but {name} is {own.dtype}: use astype")
             if device_of(own) != device_of(x):
                 raise TypeError(
-                    f"{layer}: x is on {device_of(x)} but {name} is on {device_of(own)}: use "
-                    "to(device)"
+                    f"{layer}: x is on {device_of(x)} but {name} is on {device_of(own)}: "
+                    "use to(device)"
                 )
 
     def describe(self) -> str:

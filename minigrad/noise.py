@@ -86,6 +86,7 @@ class Noise:
     """
 
     def __init__(self, seed: int = 0) -> None:
+        """The stream of `seed`, a whole number in [0, 2^128), at step 0, draw 0."""
         self.seed = _whole("seed", seed, 1 << 128)
         self.step = 0
         self._draw = 0
@@ -145,8 +146,8 @@ class Noise:
 
     def integers(self, high: int, shape: Shape = (), xp: Any = np) -> Any:
         """Whole numbers 0 .. high-1, int64; the bias of the rule is below high / 2^64."""
-        if not 1 <= high <= 1 << 32:
-            raise ValueError(f"Noise.integers: high must lie in [1, 2^32], got {high}")
+        if not isinstance(high, (int, np.integer)) or not 1 <= high <= 1 << 32:
+            raise ValueError(f"Noise.integers: whole high must lie in [1, 2^32], got {high}")
         shape, count = _shape(shape)
         words = self._words(count)
         # floor(w n / 2^64) without a 128-bit product: carry the upper part of the low half.
@@ -188,25 +189,32 @@ class GivenNoise(Noise):
     """
 
     def __init__(self, arrays: Sequence[Any]) -> None:
+        """Noise of `arrays`, NumPy's or CuPy's of any shape; they are kept, not copied."""
         super().__init__(0)
         self.arrays = list(arrays)
 
     def uniform(self, shape: Shape, dtype: Any = np.float32, xp: Any = np) -> Any:
+        """The next array, whatever its values, as `dtype` (float32 or float64)."""
         return self._next(shape, _precision(dtype), xp)
 
     def normal(self, shape: Shape, dtype: Any = np.float32, xp: Any = np) -> Any:
+        """The next array, whatever its values, as `dtype` (float32 or float64)."""
         return self._next(shape, _precision(dtype), xp)
 
     def integers(self, high: int, shape: Shape = (), xp: Any = np) -> Any:
+        """The next array as int64; `high` is not looked at."""
         return self._next(shape, np.dtype(np.int64), xp)
 
     def permutation(self, n: int, xp: Any = np) -> Any:
+        """The next array as int64, shape (n,)."""
         return self._next(n, np.dtype(np.int64), xp)
 
     def generator(self) -> np.random.Generator:
+        """Raises ValueError: stored arrays obey no law."""
         raise ValueError("GivenNoise: stored arrays cannot act as a generator; use Noise(seed)")
 
     def fold_in(self, k: int) -> Noise:
+        """Raises ValueError: stored arrays have no seed."""
         raise ValueError("GivenNoise: stored arrays have no seed to fold into; use Noise(seed)")
 
     def _next(self, shape: Shape, dtype: np.dtype, xp: Any) -> Any:

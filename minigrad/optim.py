@@ -62,6 +62,12 @@ class SGD(Optimiser):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
+        """`params` as in `Optimiser`; the others are defaults for its groups.
+
+        lr: the step per unit of gradient, >= 0. momentum: the part of v that stays, >= 0 (0: no
+        buffer). dampening: the part of g kept out of v, any number. weight_decay: the gradient
+        added per unit of p, >= 0. nesterov needs momentum > 0 and dampening 0.
+        """
         settings = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
         super().__init__(params, {"lr": lr, **settings, "nesterov": nesterov})
 
@@ -129,6 +135,12 @@ class Adam(Optimiser):
         weight_decay: float = 0.0,
         amsgrad: bool = False,
     ) -> None:
+        """`params` as in `Optimiser`; the others are defaults for its groups.
+
+        lr: about the largest change of an entry in one step, >= 0. betas: the parts of m and v that
+        stay, both in [0, 1). eps: in units of the gradient, >= 0. weight_decay: the gradient added
+        per unit of p, >= 0. amsgrad: whether v may not shrink.
+        """
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**settings, "amsgrad": amsgrad})
         # Row 0: lr / (1 - b1^t); row 1: sqrt(1 - b2^t).  One column a parameter, one array a group.

@@ -6,24 +6,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from minigrad.backend import Array, array_module, device_of, to_device, to_host
 from minigrad.module import Parameter
 
-Params = Iterable[Parameter] | Iterable[dict[str, Any]]
+Params = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 Checks = Mapping[str, tuple[str, Callable[[Any], bool]]]
 """For each setting what it must be, in words and as a test."""
 
 
-class Group(dict[str, Any]):
+class Group(MutableMapping[str, Any]):
     """Parameters that share their settings: `group["params"]`, `group["lr"]`, ...
 
     `group["lr"]` is a 0-d array of the parameters' dtype, on their device.  Assigning a number to
-    it (`group["lr"] = 1e-4`) checks the number and fills that same array.
+    it (`group["lr"] = 1e-4`) checks the number and fills that same array; `update` and every other
+    way to set something goes through the same check.  Settings cannot be removed.
     """
 
     lr_value: float
@@ -31,17 +32,17 @@ class Group(dict[str, Any]):
 
     def __init__(self, optimiser: str, settings: dict[str, Any], checks: Checks) -> None:
         """`optimiser` is the class name for messages; `checks` gives a rule for each setting."""
-        super().__init__()
+        self._settings: dict[str, Any] = {}
         self._optimiser, self._checks = optimiser, checks
         params = list(settings["params"])
         if not params:
             raise ValueError(f"{optimiser}: params: expected at least one parameter, got none")
-        super().__setitem__("params", params)
+        self._settings["params"] = params
         kinds = sorted({f"{p.value.dtype} on {device_of(p.value)}" for p in params})
         if len(kinds) > 1:
             raise TypeError(f"{optimiser}: params: one group mixes {', '.join(kinds)}")
         self.dtype, self.xp = params[0].value.dtype, array_module(params[0].value)
-        super().__setitem__("lr", self.xp.zeros((), self.dtype))
+        self._settings["lr"] = self.xp.zeros((), self.dtype)
         for name, value in settings.items():
             if name != "params":
                 self[name] = value
@@ -62,7 +63,23 @@ class Group(dict[str, Any]):
             self["lr"].fill(self.lr_value)
         else:
             # One kind of number, so that a loaded setting equals the one that was saved.
-            super().__setitem__(name, float(value) if is_number(value) else value)
+            self._settings[name] = float(value) if is_number(value) else value
+
+    def __getitem__(self, name: str) -> Any:
+        return self._settings[name]
+
+    def __delitem__(self, name: str) -> NoReturn:
+        raise TypeError(f"{self._optimiser}: {name}: a setting of a group cannot be removed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def __repr__(self) -> str:
+        settings = {name: self[name] for name in self._checks} | {"lr": self.lr_value}
+        return f"Group({len(self['params'])} parameters, {settings})"
 
 
 class Optimiser:
@@ -80,10 +97,14 @@ class Optimiser:
     """Names of the arrays that are kept for each parameter and saved."""
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        """`params`: `module.parameters()`, or groups `{"params": [...], "lr": 1e-4, ...}`.
+
+        `defaults`: the settings, by the names of `checks`, for groups that do not say otherwise.
+        """
         items: list[Any] = list(params)
         if not items:
             raise ValueError(f"{self.name}: params: expected at least one parameter, got none")
-        raw = items if isinstance(items[0], dict) else [{"params": items}]
+        raw = items if isinstance(items[0], Mapping) else [{"params": items}]
         self.groups = [Group(self.name, {**defaults, **group}, self.checks) for group in raw]
         self._check_settings()
         self._params = [(g, p) for g in self.groups for p in g["params"]]

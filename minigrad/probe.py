@@ -15,6 +15,7 @@ import numpy as np
 
 from minigrad.backend import Array, array_module, to_host
 from minigrad.module import Module, Parameter
+from minigrad.replay import Snapshot
 from minigrad.wiring import as_tuple
 
 
@@ -36,6 +37,10 @@ class Probe:
     """A module at one point: runs under replayed noise, with inputs that cannot be written."""
 
     def __init__(self, module: Module, inputs: tuple[Array, ...]) -> None:
+        """The point: `inputs`, and the parameters, noise and buffers of `module` as they are now.
+
+        Raises TypeError where an input or a parameter is floating but not float64.
+        """
         self.module, self.name = module, title(module)
         self.inputs = inputs
         self.outputs: tuple[Array, ...] = ()
@@ -45,21 +50,11 @@ class Probe:
         for label, array in checked.items():
             if array.dtype.kind == "f" and array.dtype != np.float64:
                 raise TypeError(f"{self.name}: {label}: expected float64, got {array.dtype}")
-        found = {id(n): n for m in module.modules() if (n := getattr(m, "noise", None)) is not None}
-        self.noises = [(noise, noise.draw) for noise in found.values()]
-        self.buffers = [
-            (array, array.copy())
-            for m in module.modules()
-            for name in m.buffer_names
-            if (array := getattr(m, name, None)) is not None
-        ]
+        self.start = Snapshot(module)
 
     def reset(self) -> None:
         """Bring noise and buffers back to where they were."""
-        for noise, draw in self.noises:
-            noise.rewind(draw)
-        for array, before in self.buffers:
-            array[...] = before
+        self.start.restore()
 
     def forward(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs at `inputs`."""
@@ -250,10 +245,17 @@ def title(module: Module) -> str:
 
 
 def same(a: Array, b: Array) -> bool:
-    """Whether two arrays have the same shape, dtype and values, NaN being equal to itself."""
+    """Whether two arrays have the same shape, dtype and bits; all NaN count as the same one.
+
+    Equal floating-point numbers differ in their bits only where one is +0 and the other -0.
+    """
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return bool(((a == b) | ((a != a) & (b != b))).all())
+    equal = a == b
+    if a.dtype.kind == "f":
+        xp = array_module(a)
+        equal &= xp.signbit(a) == xp.signbit(b)
+    return bool((equal | ((a != a) & (b != b))).all())
 
 
 def normal_like(x: Array, rng: np.random.Generator) -> Array:

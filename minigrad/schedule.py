@@ -39,9 +39,11 @@ class ConstantLR(Schedule):
     """The same rate at every step."""
 
     def __init__(self, lr: float) -> None:
+        """lr: the rate, >= 0."""
         self.base = _rate(self, "lr", lr)
 
     def lr(self, step: int) -> float:
+        """The rate; the step number plays no part."""
         return self.base
 
 
@@ -49,11 +51,13 @@ class StepLR(Schedule):
     """lr * gamma^floor(step / step_size).  PyTorch: `torch.optim.lr_scheduler.StepLR`."""
 
     def __init__(self, lr: float, step_size: int, gamma: float = 0.1) -> None:
+        """lr: the first rate, >= 0. step_size: in steps, >= 1. gamma: a factor >= 0."""
         self.base = _rate(self, "lr", lr)
         self.step_size = _count(self, "step_size", step_size, at_least=1)
         self.gamma = _rate(self, "gamma", gamma)
 
     def lr(self, step: int) -> float:
+        """lr * gamma^floor(step / step_size)."""
         return self.base * self.gamma ** (step // self.step_size)
 
 
@@ -61,11 +65,13 @@ class MultiStepLR(Schedule):
     """lr * gamma^(number of milestones <= step).  PyTorch: `lr_scheduler.MultiStepLR`."""
 
     def __init__(self, lr: float, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        """lr: the first rate, >= 0. milestones: step numbers >= 0. gamma: a factor >= 0."""
         self.base = _rate(self, "lr", lr)
         self.milestones = [_count(self, "milestones", m) for m in milestones]
         self.gamma = _rate(self, "gamma", gamma)
 
     def lr(self, step: int) -> float:
+        """lr * gamma^(number of milestones <= step)."""
         return self.base * self.gamma ** sum(m <= step for m in self.milestones)
 
 
@@ -77,11 +83,13 @@ class CosineLR(Schedule):
     """
 
     def __init__(self, lr: float, steps: int, min_lr: float = 0.0) -> None:
+        """lr: the first rate, min_lr: the last, both >= 0. steps: between the two, >= 1."""
         self.base = _rate(self, "lr", lr)
         self.steps = _count(self, "steps", steps, at_least=1)
         self.min_lr = _rate(self, "min_lr", min_lr)
 
     def lr(self, step: int) -> float:
+        """The half cosine from lr at step 0 to min_lr at `steps` and after it."""
         u = min(step / self.steps, 1.0)
         return self.min_lr + (self.base - self.min_lr) * (1 + math.cos(math.pi * u)) / 2
 
@@ -94,6 +102,7 @@ class RampDown(Schedule):
     """
 
     def __init__(self, lr: float, steps: int, fraction: float = 0.3) -> None:
+        """lr: the rate before the ramp, >= 0. steps: all, >= 1. fraction: the ramp's, 0 to 1."""
         self.base = _rate(self, "lr", lr)
         self.steps = _count(self, "steps", steps, at_least=1)
         if not 0 <= fraction <= 1:
@@ -101,6 +110,7 @@ class RampDown(Schedule):
         self.fraction = float(fraction)
 
     def lr(self, step: int) -> float:
+        """The constant rate, or the ramp, which is 0 at `steps` and after it."""
         start = self.steps * (1 - self.fraction)
         if step < start or self.fraction == 0:
             return self.base
@@ -115,19 +125,24 @@ class LinearWarmup(Schedule):
     """
 
     def __init__(self, schedule: Schedule, steps: int) -> None:
+        """schedule: any other. steps: the length of the warm-up, >= 0."""
         self.schedule = schedule
         self.steps = _count(self, "steps", steps)
 
     def lr(self, step: int) -> float:
+        """The rate of the schedule inside, times a factor that grows to 1."""
         return self.schedule.lr(step) * min((step + 1) / (self.steps + 1), 1.0)
 
     def observe(self, metric: float) -> None:
+        """Handed to the schedule inside."""
         self.schedule.observe(metric)
 
     def state_dict(self) -> dict[str, Any]:
+        """The state of the schedule inside."""
         return self.schedule.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Handed to the schedule inside; raises KeyError where the names differ."""
         self.schedule.load_state_dict(state)
 
 
@@ -158,6 +173,12 @@ class ReduceLROnPlateau(Schedule):
         min_lr: float = 0.0,
         eps: float = 1e-8,
     ) -> None:
+        """lr: the first rate, min_lr: the least, eps: the least change of it, all >= 0.
+
+        mode: "min" where a smaller metric is better, else "max". factor: in (0, 1). threshold: a
+        part of `best` ("rel") or in units of the metric ("abs"), >= 0. patience, cooldown: in calls
+        of `observe`, >= 0.
+        """
         _choice("mode", mode, ("min", "max"))
         _choice("threshold_mode", threshold_mode, ("rel", "abs"))
         if not 0 < factor < 1:
@@ -177,6 +198,7 @@ class ReduceLROnPlateau(Schedule):
         return self.current
 
     def observe(self, metric: float) -> None:
+        """Count the metric, and lower the rate if it is time: the three rules above."""
         metric = float(metric)
         if self._better(metric):
             self.best, self.bad = metric, 0
@@ -200,11 +222,13 @@ class ReduceLROnPlateau(Schedule):
         return metric < bar if self.mode == "min" else metric > bar
 
     def state_dict(self) -> dict[str, Any]:
+        """The rate now, the best metric, and both counters."""
         # JSON has no infinity: such a best value travels as text.
         best = self.best if math.isfinite(self.best) else repr(self.best)
         return {"lr": self.current, "best": best, "bad": self.bad, "cool": self.cool}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave; KeyError for other names, ValueError for bad values."""
         _same_names(self, state)
         current, best = _rate(self, "lr", state["lr"]), float(state["best"])
         bad, cool = (_count(self, name, state[name]) for name in ("bad", "cool"))

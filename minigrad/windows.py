@@ -18,20 +18,6 @@ from minigrad.backend import Array, array_module, replaceable
 Pair = tuple[int, int]
 
 
-def pair(value: int | tuple[int, ...] | list[int], name: str, layer: str) -> Pair:
-    """An integer or a (vertical, horizontal) pair as a pair; the error names the layer and the
-    argument.
-    """
-    values = (value, value) if isinstance(value, int) else value
-    if (
-        not isinstance(values, tuple | list)
-        or len(values) != 2
-        or not all(isinstance(v, int) for v in values)
-    ):
-        raise ValueError(f"{layer}: {name} must be an int or a pair of ints, got {value!r}")
-    return values[0], values[1]
-
-
 @dataclass(frozen=True)
 class Window:
     """The geometry of a sliding window over an image.
@@ -55,17 +41,15 @@ class Window:
         return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
     def count(self, h: int, w: int) -> Pair:
-        """Windows that fit, floor((H + p_top + p_bottom - e_h) / s_h) + 1 and likewise across; 0 if
-        none.
+        """Windows that fit: floor((H + p_top + p_bottom - e_h) / s_h) + 1, but at least 0; and
+        likewise across.
         """
         top, bottom, left, right = self.padding
         (eh, ew), (sh, sw) = self.extent, self.stride
         return max(0, (h + top + bottom - eh) // sh + 1), max(0, (w + left + right - ew) // sw + 1)
 
     def taps(self, count: Pair) -> list[tuple[slice, slice]]:
-        """For each tap (i, j), row-major: which pixels of the padded image the windows read
-        there.
-        """
+        """For each tap (i, j), row-major: the pixels of the padded image that are read there."""
         (kh, kw), (sh, sw), (dh, dw), (m, q) = self.kernel, self.stride, self.dilation, count
         return [
             (
@@ -78,9 +62,7 @@ class Window:
 
 
 def pad(x: Array, padding: tuple[int, int, int, int], value: float = 0.0) -> Array:
-    """`x` (N, C, H, W) with a border (top, bottom, left, right) of `value`; `x` itself without
-    one.
-    """
+    """`x` (N, C, H, W) in a border (top, bottom, left, right) of `value`; `x` itself if none."""
     if not any(padding):
         return x
     xp = array_module(x)

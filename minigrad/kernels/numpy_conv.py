@@ -153,6 +153,7 @@ class Planes:
     """
 
     def __init__(self, flat: Flat, images: np.ndarray, moves: tuple[Pair, ...], last: int) -> None:
+        """Zeros for one block of rows a move, then `last` rows of ones (for the bias)."""
         (_, c, h, w), guard, pitch = images.shape, flat.guard, flat.pitch
         memory = np.zeros((len(moves) * c + last, flat.length + 2 * guard), images.dtype)
         if last:

@@ -17,6 +17,7 @@ import numpy as np
 
 from minigrad.kernels.numpy_memory import empty, empty_like
 from minigrad.kernels.numpy_threads import scratch, share
+from minigrad.layers.activation import along_channels
 
 T = TypeVar("T")
 
@@ -161,11 +162,6 @@ def prelu_vjp(dy: np.ndarray, x: np.ndarray, weight: np.ndarray) -> tuple[np.nda
 
     sums = np.sum(in_pieces(work, x), axis=0, dtype=dy.dtype)
     return dx, sums if weight.size > 1 or sums.size == 1 else sums.sum(keepdims=True)
-
-
-def along_channels(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(C,) as (C, 1, ..., 1), to broadcast along axis 1; a single slope stays."""
-    return weight if weight.size == 1 else weight.reshape(-1, *(1,) * (x.ndim - 2))
 
 
 def sigmoid_dx(dy: np.ndarray, y: np.ndarray) -> np.ndarray:

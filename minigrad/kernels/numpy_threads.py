@@ -14,6 +14,8 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from math import prod
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -124,7 +126,8 @@ def share(work: Callable[[int], T], jobs: int) -> list[T]:
                 ended.put(None)
 
         for tasks in _helpers(threads - 1):
-            tasks.put(help_out)
+            # In the caller's context, so that its `np.errstate` holds in all threads.
+            tasks.put(partial(copy_context().run, help_out))
         try:
             run()
         finally:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, array_module, replaceable
+from minigrad.checks import number, whole
 from minigrad.module import Module, Vjp, once
 
 
@@ -18,7 +19,7 @@ def relu(x: Array) -> Array:
 
 @replaceable
 def relu_dx(dy: Array, y: Array) -> Array:
-    """dy where y > 0, else 0."""
+    """0 where y <= 0, else dy: where y is NaN, dy passes, as in PyTorch."""
     return array_module(y).where(y <= 0, 0, dy)
 
 
@@ -42,7 +43,7 @@ class ReLU(Module):
         def vjp(dy: Array) -> Array:
             return relu_dx(dy, y)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
 
 @replaceable
@@ -63,13 +64,17 @@ class LeakyReLU(Module):
     VJP: dx = dy where x > 0, else a dy (a at x = 0).
     Keeps: where x > 0 (one byte an element).
     Source: Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models
-    (2013).
+        (2013).
     PyTorch: `torch.nn.LeakyReLU`.
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        """`negative_slope` is a."""
-        self.negative_slope = negative_slope
+        """`negative_slope` is a.
+
+        Raises:
+            ValueError: it is no finite number.
+        """
+        self.negative_slope = number(negative_slope, "negative_slope", "LeakyReLU")
 
     def forward(self, x: Array) -> Array:
         """x, scaled by the slope where it is not positive."""
@@ -84,7 +89,7 @@ class LeakyReLU(Module):
         def vjp(dy: Array) -> Array:
             return leaky_relu_dx(dy, positive, self.negative_slope)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
         """The slope."""
@@ -94,7 +99,7 @@ class LeakyReLU(Module):
 @replaceable
 def prelu(x: Array, weight: Array) -> Array:
     """x where x > 0, else a x; `weight` holds one slope, or one per channel (axis 1)."""
-    return array_module(x).where(x > 0, x, x * _along_channels(weight, x))
+    return array_module(x).where(x > 0, x, x * along_channels(weight, x))
 
 
 @replaceable
@@ -102,24 +107,23 @@ def prelu_vjp(dy: Array, x: Array, weight: Array) -> tuple[Array, Array]:
     """(dx, dweight) of `prelu`: dy times 1 or a, and the sum of dy x over x <= 0 for each slope."""
     xp = array_module(x)
     positive = x > 0
-    dx = xp.where(positive, dy, dy * _along_channels(weight, x))
+    dx = xp.where(positive, dy, dy * along_channels(weight, x))
     negative_part = xp.where(positive, 0, x) * dy
     axes = tuple(i for i in range(x.ndim) if i != 1 or weight.size == 1)
     return dx, negative_part.sum(axes).reshape(weight.shape)
 
 
-def _along_channels(weight: Array, x: Array) -> Array:
-    """(C,) as (C, 1, ..., 1) so that it broadcasts along axis 1 of `x`; a single slope stays."""
-    return weight if weight.size == 1 else weight.reshape(-1, *(1,) * (x.ndim - 2))
+def along_channels(weight: Array, x: Array) -> Array:
+    """`weight` in a form that broadcasts along axis 1 of `x`: (C,) as (C, 1, ..., 1), one as ()."""
+    return weight.reshape(() if weight.size == 1 else (-1, *(1,) * (x.ndim - 2)))
 
 
 class PReLU(Module):
     """y = x where x > 0, else a x, with trained slopes a: one in all, or one per channel (axis 1).
 
-    Shapes: x (N, C, ...), any number of axes from 2 (from 1 with a single slope); weight (1,) or
-    (C,).
-    VJP: dx = dy where x > 0, else a dy (a at x = 0);  d_weight = sum of dy x over x <= 0, for each
-    slope.
+    Shapes: x (N, C, ...), of any shape with a single slope; weight (1,) or (C,).
+    VJP: dx = dy where x > 0, else a dy (a at x = 0);
+        d_weight = sum of dy x over x <= 0, for each slope.
     Keeps: x.
     Source: He, Zhang, Ren and Sun, Delving deep into rectifiers (2015), equation 1.
     PyTorch: `torch.nn.PReLU`.
@@ -132,11 +136,14 @@ class PReLU(Module):
     def __init__(
         self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = np.float32
     ) -> None:
-        """`num_parameters` slopes (1, or the number of channels), all starting at `init`."""
-        if num_parameters < 1:
-            raise ValueError(f"PReLU: num_parameters: expected at least 1, got {num_parameters}")
-        self.num_parameters = num_parameters
-        self.set_parameters(weight=np.full(num_parameters, init, dtype=dtype))
+        """`num_parameters` slopes (1, or the number of channels), all starting at `init`.
+
+        Raises:
+            ValueError: `num_parameters` is no whole number from 1, or `init` no finite number.
+        """
+        self.num_parameters = whole(num_parameters, "num_parameters", "PReLU", at_least=1)
+        start = number(init, "init", "PReLU")
+        self.set_parameters(weight=np.full(self.num_parameters, start, dtype=dtype))
 
     def forward(self, x: Array) -> Array:
         """x, scaled by its channel's slope where it is not positive."""
@@ -152,7 +159,7 @@ class PReLU(Module):
             self.accumulate(weight=dw)
             return dx
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
         """The number of slopes."""
@@ -200,4 +207,4 @@ class Sigmoid(Module):
         def vjp(dy: Array) -> Array:
             return sigmoid_dx(dy, y)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)

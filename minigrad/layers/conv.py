@@ -5,14 +5,16 @@ ConvTranspose2d is the adjoint of Conv2d and uses the same three functions in ot
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from minigrad import initialise
 from minigrad.backend import Array, matmul, replaceable
+from minigrad.checks import pair, whole
 from minigrad.module import Module, Vjp, once
-from minigrad.windows import Pair, Window, fold, pair, unfold
+from minigrad.windows import Pair, Window, fold, unfold
 
 
 @replaceable
@@ -85,12 +87,12 @@ def conv2d_dw(dy: Array, x: Array, window: Window, groups: int) -> Array:
 class Conv2d(Module):
     """y[n, k, m, l] = b[k] + sum_{c,i,j} w[k, c, i, j] xpad[n, c, m s_h + i d_h, l s_w + j d_w].
 
-    A cross-correlation: the kernel is not flipped. With `groups` G, output group g sees input group
-    g only.
+    A cross-correlation: the kernel is not flipped. With `groups` G, group g of the outputs sees
+    group g of the inputs only: the sum is over its C/G channels.
 
-    Shapes: x (N, C, H, W) -> y (N, K, M, Q), M = floor((H + 2 p_h - d_h (k_h - 1) - 1) / s_h) + 1,
-    Q likewise.
-    VJP, with U = unfold(x) and A the weight as a (K, C k_h k_w) matrix:
+    Shapes: x (N, C, H, W) -> y (N, K, M, Q), Q as M = floor((H + 2 p - d (k - 1) - 1) / s) + 1;
+        weight (K, C/G, k_h, k_w); bias (K,).
+    VJP, with U = unfold(x) and A the weight as a (K, C/G k_h k_w) matrix, group by group:
         dx = fold(A' dy);  d_weight = sum_n dy[n] U[n]';  d_bias = sum over n, m, l of dy.
     Keeps: x.
     Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016).
@@ -123,15 +125,16 @@ class Conv2d(Module):
         the extra row at the bottom and the extra column at the right).
 
         Raises:
-            ValueError: channels not divisible by groups, "same" with a stride, or a size out of
-            range.
+            ValueError: channels not divisible by groups, "same" with a stride, or a size that is
+                no whole number or out of range.
         """
-        check_sizes("Conv2d", in_channels, out_channels, groups)
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.window = window_of("Conv2d", kernel_size, stride, padding, dilation)
+        self.in_channels, self.out_channels, self.groups = channels_of(
+            "Conv2d", in_channels, out_channels, groups
+        )
+        self.window = _window_with_named_padding(kernel_size, stride, padding, dilation)
         rng = np.random.default_rng() if rng is None else rng
-        shape = (out_channels, in_channels // groups, *self.window.kernel)
-        w, b = initialise.native(shape, rng, bias_size=out_channels, dtype=dtype)
+        shape = (self.out_channels, self.in_channels // self.groups, *self.window.kernel)
+        w, b = initialise.native(shape, rng, bias_size=self.out_channels, dtype=dtype)
         self.set_parameters(weight=w, bias=b if bias else None)
 
     def forward(self, x: Array) -> Array:
@@ -150,7 +153,7 @@ class Conv2d(Module):
             )
             return conv2d_dx(dy, self.weight, self.window, self.groups, x.shape[2:])
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def macs(self, *shapes: tuple[int, ...]) -> int:
         """N K M Q (C/G) k_h k_w."""
@@ -169,51 +172,60 @@ class Conv2d(Module):
         if min(self.window.count(*x.shape[2:])) < 1:
             raise ValueError(
                 f"Conv2d: x: expected an image of at least the kernel's extent "
-                f"{self.window.extent} after "
-                f"padding {self.window.padding}, got shape {x.shape}"
+                f"{self.window.extent} after padding {self.window.padding}, got shape {x.shape}"
             )
+
+
+def _window_with_named_padding(
+    kernel_size: int | Pair, stride: int | Pair, padding: int | Pair | str, dilation: int | Pair
+) -> Window:
+    """`window_of`, with the paddings "valid" and "same" too, which Conv2d alone has."""
+    if not isinstance(padding, str):
+        return window_of("Conv2d", kernel_size, stride, padding, dilation)
+    window = window_of("Conv2d", kernel_size, stride, 0, dilation)
+    if padding == "valid":
+        return window
+    if padding != "same":
+        raise ValueError(
+            f"Conv2d: padding: expected an int, a pair, 'same' or 'valid', got {padding!r}"
+        )
+    if window.stride != (1, 1):
+        raise ValueError(f"Conv2d: padding='same' needs stride 1, got stride {window.stride}")
+    total_h, total_w = (extent - 1 for extent in window.extent)
+    top, left = total_h // 2, total_w // 2
+    return dataclasses.replace(window, padding=(top, total_h - top, left, total_w - left))
 
 
 def window_of(
     layer: str,
     kernel_size: int | Pair,
     stride: int | Pair,
-    padding: int | Pair | str,
+    padding: int | Pair,
     dilation: int | Pair,
 ) -> Window:
     """The `Window` for PyTorch's arguments; errors name the layer and the argument."""
-    kernel = pair(kernel_size, "kernel_size", layer)
-    steps = pair(stride, "stride", layer)
-    gaps = pair(dilation, "dilation", layer)
-    for name, values in (("kernel_size", kernel), ("stride", steps), ("dilation", gaps)):
-        if min(values) < 1:
-            raise ValueError(f"{layer}: {name}: expected at least 1, got {values}")
-    if padding == "valid":
-        return Window(kernel, steps, (0, 0, 0, 0), gaps)
-    if padding == "same":
-        if steps != (1, 1):
-            raise ValueError(f"{layer}: padding='same' needs stride 1, got stride {steps}")
-        total_h, total_w = gaps[0] * (kernel[0] - 1), gaps[1] * (kernel[1] - 1)
-        top, left = total_h // 2, total_w // 2
-        return Window(kernel, steps, (top, total_h - top, left, total_w - left), gaps)
-    if isinstance(padding, str):
-        raise ValueError(
-            f"{layer}: padding: expected an int, a pair, 'same' or 'valid', got {padding!r}"
-        )
-    ph, pw = pair(padding, "padding", layer)
-    if min(ph, pw) < 0:
-        raise ValueError(f"{layer}: padding: expected at least 0, got {(ph, pw)}")
-    return Window(kernel, steps, (ph, ph, pw, pw), gaps)
+    ph, pw = pair(padding, "padding", layer, at_least=0)
+    return Window(
+        kernel=pair(kernel_size, "kernel_size", layer, at_least=1),
+        stride=pair(stride, "stride", layer, at_least=1),
+        padding=(ph, ph, pw, pw),
+        dilation=pair(dilation, "dilation", layer, at_least=1),
+    )
 
 
-def check_sizes(layer: str, in_channels: int, out_channels: int, groups: int) -> None:
-    """Raise unless both channel counts are positive and divisible by `groups`."""
-    if min(in_channels, out_channels, groups) < 1 or in_channels % groups or out_channels % groups:
-        raise ValueError(
-            f"{layer}: in_channels={in_channels} and out_channels={out_channels} must be positive "
-            "and "
-            f"divisible by groups={groups}"
-        )
+def channels_of(
+    layer: str, in_channels: int, out_channels: int, groups: int
+) -> tuple[int, int, int]:
+    """(C, K, G) as ints; errors name the layer and the argument: each is at least 1, and G divides
+    C and K.
+    """
+    g = whole(groups, "groups", layer, at_least=1)
+    c = whole(in_channels, "in_channels", layer, at_least=1)
+    k = whole(out_channels, "out_channels", layer, at_least=1)
+    for name, n in (("in_channels", c), ("out_channels", k)):
+        if n % g:
+            raise ValueError(f"{layer}: {name}: expected a multiple of groups {g}, got {n}")
+    return c, k, g
 
 
 def describe_window(window: Window) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 
 from minigrad import initialise
 from minigrad.backend import Array
+from minigrad.checks import pair
 from minigrad.layers.conv import (
-    check_sizes,
+    channels_of,
     conv2d,
     conv2d_dw,
     conv2d_dx,
@@ -17,21 +18,21 @@ from minigrad.layers.conv import (
     window_of,
 )
 from minigrad.module import Module, Vjp, once
-from minigrad.windows import Pair, pair
+from minigrad.windows import Pair
 
 
 class ConvTranspose2d(Module):
-    """y = fold(B' x) + b: what Conv2d's vjp does to dy, with the weight B stored (C, K/G, k_h,
-    k_w).
+    """y = fold(B' x) + b: what Conv2d's vjp does to dy, B being the weight as a matrix.
 
-    Shapes: x (N, C, H, W) -> y (N, K, H', W'), H' = (H - 1) s_h - 2 p_h + d_h (k_h - 1) + q_h + 1.
     Exactly H x W windows are laid on the output; pixels in none of them (output padding q, stride
     beyond the kernel) hold the bias alone.
-    VJP: dx = B unfold(dy);  d_weight = sum_n x[n] unfold(dy[n])';  d_bias = sum over n and pixels
-    of dy.
+
+    Shapes: x (N, C, H, W) -> y (N, K, H', W'), W' as H' = (H - 1) s - 2 p + d (k - 1) + q + 1;
+        weight (C, K/G, k_h, k_w); bias (K,).
+    VJP, with V = unfold(dy) and B the weight as a (C, K/G k_h k_w) matrix, group by group:
+        dx = B V;  d_weight = sum_n x[n] V[n]';  d_bias = sum over n and pixels of dy.
     Keeps: x.
-    Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016), section
-    4.
+    Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016), ch. 4.
     PyTorch: `torch.nn.ConvTranspose2d`.
     """
 
@@ -56,30 +57,27 @@ class ConvTranspose2d(Module):
         dtype: Any = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Weights and bias drawn as PyTorch draws them: uniform within 1 / sqrt(fan), fan = K/G k_h
-        k_w.
+        """Weights and bias drawn as PyTorch draws them: uniform within 1 / sqrt(K/G k_h k_w).
 
         Raises:
-            ValueError: channels not divisible by groups, or output_padding not below max(stride,
-            dilation).
+            ValueError: channels not divisible by groups, output_padding not below max(stride,
+                dilation), or a size that is no whole number or out of range.
         """
         layer = "ConvTranspose2d"
-        check_sizes(layer, in_channels, out_channels, groups)
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.in_channels, self.out_channels, self.groups = channels_of(
+            layer, in_channels, out_channels, groups
+        )
         self.window = window_of(layer, kernel_size, stride, padding, dilation)
-        self.output_padding = pair(output_padding, "output_padding", layer)
-        for extra, s, d in zip(
-            self.output_padding, self.window.stride, self.window.dilation, strict=True
-        ):
-            if not 0 <= extra < max(s, d):
-                raise ValueError(
-                    f"{layer}: output_padding: expected 0 <= q < max(stride, dilation) = "
-                    f"{max(s, d)}, "
-                    f"got {self.output_padding}"
-                )
+        self.output_padding = pair(output_padding, "output_padding", layer, at_least=0)
+        limits = tuple(map(max, self.window.stride, self.window.dilation))
+        if any(q >= limit for q, limit in zip(self.output_padding, limits, strict=True)):
+            raise ValueError(
+                f"{layer}: output_padding: expected less than max(stride, dilation) = {limits}, "
+                f"got {self.output_padding}"
+            )
         rng = np.random.default_rng() if rng is None else rng
-        shape = (in_channels, out_channels // groups, *self.window.kernel)
-        w, b = initialise.native(shape, rng, bias_size=out_channels, dtype=dtype)
+        shape = (self.in_channels, self.out_channels // self.groups, *self.window.kernel)
+        w, b = initialise.native(shape, rng, bias_size=self.out_channels, dtype=dtype)
         self.set_parameters(weight=w, bias=b if bias else None)
 
     def forward(self, x: Array) -> Array:
@@ -101,11 +99,10 @@ class ConvTranspose2d(Module):
                 weight=conv2d_dw(x, dy, self.window, self.groups),  # roles exchanged
                 bias=None if self.bias is None else dy.sum((0, 2, 3)),
             )
-            # An output padding of a stride or more lets further windows fit: only the first H x W
-            # are meant.
+            # An output padding of a stride or more lets further windows fit: the first H x W count.
             return conv2d(dy, self.weight, None, self.window, self.groups)[:, :, :h, :w]
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def macs(self, *shapes: tuple[int, ...]) -> int:
         """N H W C (K/G) k_h k_w."""

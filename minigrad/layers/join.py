@@ -1,12 +1,11 @@
-"""Layers with several inputs or outputs: Concat, Split, Add, Subtract, Multiply; and Scale,
-Offset.
-"""
+"""Add, Subtract, Multiply, Scale, Offset; Concat and Split."""
 
 from __future__ import annotations
 
 from itertools import accumulate
 
 from minigrad.backend import Array, array_module, replaceable
+from minigrad.checks import number, same_kind, whole
 from minigrad.module import Module, Vjp, once
 
 
@@ -20,16 +19,13 @@ def unbroadcast(dy: Array, shape: tuple[int, ...]) -> Array:
 
 
 class _Pairwise(Module):
-    """Checks that two inputs broadcast and agree in dtype."""
+    """Checks that two inputs broadcast and agree in dtype and device."""
 
     def _check(self, a: Array, b: Array) -> None:
         self.check_input(a)
         self.check_input(b)
         layer = type(self).__name__
-        if a.dtype != b.dtype or array_module(a) is not array_module(b):
-            raise TypeError(
-                f"{layer}: b: expected {a.dtype} as a, on the same device, got {b.dtype}"
-            )
+        same_kind(b, "b", layer, a, "a")
         for m, n in zip(a.shape[::-1], b.shape[::-1], strict=False):
             if m != n and 1 not in (m, n):
                 raise ValueError(f"{layer}: shapes {a.shape} and {b.shape} do not broadcast")
@@ -56,7 +52,7 @@ class Add(_Pairwise):
         def vjp(dy: Array) -> tuple[Array, Array]:
             return unbroadcast(dy, a_shape), unbroadcast(dy, b_shape)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
 
 class Subtract(_Pairwise):
@@ -80,12 +76,11 @@ class Subtract(_Pairwise):
         def vjp(dy: Array) -> tuple[Array, Array]:
             return unbroadcast(dy, a_shape), unbroadcast(-dy, b_shape)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
 
 class Multiply(_Pairwise):
-    """y = a b elementwise, shapes equal or broadcast as in NumPy (a gate, a mask, an attention
-    map).
+    """y = a b elementwise, shapes equal or broadcast as in NumPy: a gate, a mask, an attention map.
 
     VJP: da = dy b, db = dy a, each summed over the axes along which it was broadcast.
     Keeps: a, b.
@@ -104,7 +99,7 @@ class Multiply(_Pairwise):
         def vjp(dy: Array) -> tuple[Array, Array]:
             return unbroadcast(dy * b, a.shape), unbroadcast(dy * a, b.shape)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
 
 class Scale(Module):
@@ -116,8 +111,8 @@ class Scale(Module):
     """
 
     def __init__(self, factor: float) -> None:
-        """`factor` is s, a Python number."""
-        self.factor = float(factor)
+        """`factor` is s, a finite number."""
+        self.factor = number(factor, "factor", "Scale")
 
     def forward(self, x: Array) -> Array:
         """The multiple."""
@@ -131,7 +126,7 @@ class Scale(Module):
         def vjp(dy: Array) -> Array:
             return dy * self.factor
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
         """The factor."""
@@ -147,8 +142,8 @@ class Offset(Module):
     """
 
     def __init__(self, constant: float) -> None:
-        """`constant` is c, a Python number."""
-        self.constant = float(constant)
+        """`constant` is c, a finite number."""
+        self.constant = number(constant, "constant", "Offset")
 
     def forward(self, x: Array) -> Array:
         """The sum."""
@@ -162,7 +157,7 @@ class Offset(Module):
         def vjp(dy: Array) -> Array:
             return dy
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
         """The constant."""
@@ -185,8 +180,8 @@ class Concat(Module):
     """
 
     def __init__(self, dim: int = 1) -> None:
-        """`dim` is the axis; 1 joins channels."""
-        self.dim = dim
+        """`dim` is the axis, from the end if negative; 1 joins channels."""
+        self.dim = whole(dim, "dim", "Concat")
 
     def forward(self, *xs: Array) -> Array:
         """The joined array."""
@@ -202,7 +197,7 @@ class Concat(Module):
             pieces = tuple(array_module(dy).split(dy, cuts, axis=self.dim))
             return pieces[0] if len(pieces) == 1 else pieces
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
         """The axis."""
@@ -213,18 +208,25 @@ class Concat(Module):
             raise ValueError("Concat: expected at least one input, got none")
         for x in xs:
             self.check_input(x)
-        first, axis = xs[0], self.dim % xs[0].ndim
+        first, axis = xs[0], _axis(self.dim, xs[0], "Concat")
+        others = first.shape[:axis], first.shape[axis + 1 :]
         for i, x in enumerate(xs[1:], start=1):
-            if x.dtype != first.dtype:
-                raise TypeError(
-                    f"Concat: input {i}: expected {first.dtype} as input 0, got {x.dtype}"
-                )
-            others = [n for a, n in enumerate(first.shape) if a != axis]
-            if x.ndim != first.ndim or [n for a, n in enumerate(x.shape) if a != axis] != others:
+            same_kind(x, f"input {i}", "Concat", first, "input 0")
+            if (x.shape[:axis], x.shape[axis + 1 :]) != others:
                 raise ValueError(
                     f"Concat: input {i}: expected shape {first.shape} but for axis {axis}, got "
                     f"{x.shape}"
                 )
+
+
+def _axis(dim: int, x: Array, layer: str) -> int:
+    """`dim` counted from the front of `x`."""
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(
+            f"{layer}: dim: expected {-x.ndim} <= dim < {x.ndim} for an array of shape {x.shape}, "
+            f"got {dim}"
+        )
+    return dim % x.ndim
 
 
 class Split(Module):
@@ -236,13 +238,25 @@ class Split(Module):
     """
 
     def __init__(self, sizes: tuple[int, ...] | list[int], dim: int = 1) -> None:
-        """`sizes` are the widths; they must add up to the width of the input."""
-        self.sizes, self.dim = tuple(sizes), dim
+        """`sizes` are the widths, `dim` is the axis, from the end if negative.
+
+        Raises:
+            ValueError: there are no widths, or one is no whole number from 0. (Together they must
+                be the width of the input; a call checks that.)
+        """
+        if not isinstance(sizes, tuple | list) or not sizes:
+            raise ValueError(
+                f"Split: sizes: expected a tuple or list of at least one width, got {sizes!r}"
+            )
+        self.sizes = tuple(
+            whole(size, f"sizes[{i}]", "Split", at_least=0) for i, size in enumerate(sizes)
+        )
+        self.dim = whole(dim, "dim", "Split")
 
     def forward(self, x: Array) -> tuple[Array, ...]:
         """The pieces."""
         self.check_input(x)
-        if sum(self.sizes) != x.shape[self.dim]:
+        if sum(self.sizes) != x.shape[_axis(self.dim, x, "Split")]:
             raise ValueError(
                 f"Split: x: expected width {sum(self.sizes)} on axis {self.dim}, got shape "
                 f"{x.shape}"
@@ -260,9 +274,9 @@ class Split(Module):
                 xp.zeros(shape, dtype=dtype) if dy is None else dy
                 for dy, shape in zip(dys, shapes, strict=True)
             ]
-            return xp.concatenate(pieces, axis=self.dim)
+            return concat(*pieces, dim=self.dim)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
         """Widths and axis."""

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from minigrad.backend import Array, array_module, replaceable
+from minigrad.checks import whole
 from minigrad.layers.conv import describe_window, window_of
 from minigrad.module import Module, Vjp, once
 from minigrad.windows import Pair, Window, pad
@@ -96,9 +97,7 @@ class _Pool2d(Module):
                 )
 
     def _windows(self, x: Array) -> tuple[Window, Pair]:
-        """The window with a border wide enough for the last (ceil_mode) window, and the count of
-        windows.
-        """
+        """The window, its border wide enough for the last one of `ceil_mode`, and their count."""
         self.check_input(x, ndim=4)
         (top, bottom, left, right), size = self.window.padding, x.shape[2:]
         count = list(self.window.count(*size))
@@ -113,8 +112,7 @@ class _Pool2d(Module):
         if min(count) < 1:
             raise ValueError(
                 f"{type(self).__name__}: x: expected at least one window of extent "
-                f"{self.window.extent}, "
-                f"got shape {x.shape}"
+                f"{self.window.extent}, got shape {x.shape}"
             )
         window = dataclasses.replace(self.window, padding=(top, last[0], left, last[1]))
         return window, (count[0], count[1])
@@ -162,7 +160,7 @@ class MaxPool2d(_Pool2d):
         def vjp(dy: Array) -> Array:
             return max_pool2d_dx(dy, index, window, size)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
 
 class AvgPool2d(_Pool2d):
@@ -189,11 +187,18 @@ class AvgPool2d(_Pool2d):
         """`stride` defaults to the kernel size.
 
         Raises:
-            ValueError: a size out of range, or a padding above half the kernel.
+            ValueError: a size out of range, a padding above half the kernel, or a divisor that is
+                no whole number or 0.
         """
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
+        if divisor_override is not None:
+            self.divisor_override = whole(divisor_override, "divisor_override", "AvgPool2d")
+            if self.divisor_override == 0:
+                raise ValueError(
+                    "AvgPool2d: divisor_override: expected a whole number other than 0, got 0"
+                )
 
     def forward(self, x: Array) -> Array:
         """The means."""
@@ -216,7 +221,7 @@ class AvgPool2d(_Pool2d):
                 dx[:, :, rows, cols] += share
             return dx[:, :, top : top + h, left : left + w]
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def _divisor(self, x: Array, window: Window, count: Pair) -> Array:
         """Pixels that count in each window, (M, Q), dtype of x."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from minigrad.backend import Array
+from minigrad.checks import pair
 from minigrad.layers.conv import describe_window, window_of
 from minigrad.module import Module, Vjp, once
-from minigrad.windows import Pair, fold, pair, unfold
+from minigrad.windows import Pair, fold, unfold
 
 
 class Unfold(Module):
@@ -44,7 +45,7 @@ class Unfold(Module):
         def vjp(dy: Array) -> Array:
             return fold(dy, self.window, size)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
         """The geometry."""
@@ -68,7 +69,7 @@ class Fold(Module):
         stride: int | Pair = 1,
     ) -> None:
         """The image's size and the window's geometry, arguments in PyTorch's order."""
-        self.output_size = pair(output_size, "output_size", "Fold")
+        self.output_size = pair(output_size, "output_size", "Fold", at_least=1)
         self.window = window_of("Fold", kernel_size, stride, padding, dilation)
 
     def forward(self, x: Array) -> Array:
@@ -90,7 +91,7 @@ class Fold(Module):
         def vjp(dy: Array) -> Array:
             return unfold(dy, self.window)
 
-        return y, once(vjp)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
         """Size and geometry."""

@@ -1,27 +1,31 @@
-"""MSELoss, L1Loss, MaskedMSELoss, AnnealedL0Loss, HDRLoss: distances between a prediction and a
-target.
+"""MSELoss, L1Loss, MaskedMSELoss, AnnealedL0Loss, HDRLoss: how far a prediction is from a target.
 
 All take (prediction, target) of one shape and return a 0-d array of their dtype; none gives the
-target a cotangent. D is prediction - target, n the number of elements.
+target a cotangent. D is prediction - target, n the number of elements. With `reduction="sum"`, n
+is 1.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from minigrad.backend import Array, array_module
+from minigrad.checks import number, same_kind
 from minigrad.module import Module, Vjp, once
 
 
 class _Regression(Module):
     """Checks and reduction that the losses share."""
 
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum")
+
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in ("mean", "sum"):
+        if reduction not in self.reductions:
             raise ValueError(
-                f"{type(self).__name__}: reduction: expected 'mean' or 'sum', got {reduction!r}"
+                f"{type(self).__name__}: reduction: expected one of {self.reductions}, "
+                f"got {reduction!r}"
             )
         self.reduction = reduction
 
@@ -34,11 +38,7 @@ class _Regression(Module):
                 f"{loss}: target: expected the prediction's shape {prediction.shape}, got "
                 f"{target.shape}"
             )
-        if prediction.dtype != target.dtype:
-            raise TypeError(
-                f"{loss}: target: expected the prediction's dtype {prediction.dtype}, got "
-                f"{target.dtype}"
-            )
+        same_kind(target, "target", loss, prediction, "prediction")
 
     def _weight(self, n: int) -> float:
         """What each element's term is multiplied with: 1/n for the mean (NaN for no elements, as
@@ -53,8 +53,13 @@ class _Regression(Module):
         return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
 
 
+def _total(terms: Array, weight: float | Array) -> Array:
+    """weight times the sum of `terms`, as a 0-d array of their dtype (a sum alone is a scalar)."""
+    return array_module(terms).asarray(terms.sum() * weight, dtype=terms.dtype)
+
+
 class MSELoss(_Regression):
-    """value = sum D^2 / n (or the sum).
+    """value = sum D^2 / n.
 
     VJP: dprediction = dvalue 2 D / n; the target gets None.
     Keeps: D.
@@ -63,8 +68,7 @@ class MSELoss(_Regression):
 
     def forward(self, prediction: Array, target: Array) -> Array:
         """The mean squared difference, 0-d."""
-        self._check(prediction, target)
-        return _sum_of_squares(prediction - target) * self._weight(prediction.size)
+        return self.forward_and_vjp(prediction, target)[0]
 
     def forward_and_vjp(self, prediction: Array, target: Array) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
@@ -75,17 +79,12 @@ class MSELoss(_Regression):
         def vjp(dvalue: Array) -> tuple[Array, None]:
             return d * (dvalue * (2 * weight)), None
 
-        return _sum_of_squares(d) * weight, once(vjp)
-
-
-def _sum_of_squares(d: Array) -> Array:
-    """sum d^2 as a 0-d array of d's dtype."""
-    xp = array_module(d)
-    return xp.asarray((d * d).sum(), dtype=d.dtype)
+        y = _total(d * d, weight)
+        return y, once(vjp, self, y)
 
 
 class L1Loss(_Regression):
-    """value = sum |D| / n (or the sum).
+    """value = sum |D| / n.
 
     VJP: dprediction = dvalue sign(D) / n, with sign(0) = 0; the target gets None.
     Keeps: D.
@@ -106,28 +105,23 @@ class L1Loss(_Regression):
         def vjp(dvalue: Array) -> tuple[Array, None]:
             return xp.sign(d) * (dvalue * weight), None
 
-        return xp.asarray(xp.abs(d).sum() * weight, dtype=d.dtype), once(vjp)
+        y = _total(xp.abs(d), weight)
+        return y, once(vjp, self, y)
 
 
 class MaskedMSELoss(_Regression):
     """value = sum (m D)^2 / n, with a mask m of the pixels that are valid in the target.
 
-    Shapes: prediction and target (N, C, H, W); mask the same, or (N, 1, H, W). The divisor n is the
-    number of all elements ("mean"), of the valid ones ("valid": the sum of the mask, over all
-    channels), or 1 ("sum").
+    Shapes: prediction and target (N, C, H, W); mask the same, or (N, 1, H, W).
+    The divisor n is the number of all elements ("mean"), of the valid ones ("valid": the sum of the
+    mask, over all channels; NaN if none is valid), or 1 ("sum").
     VJP: dprediction = dvalue 2 m^2 D / n; target and mask get None.
     Keeps: m^2 D, n.
     Source: Lehtinen et al., Noise2Noise (2018), section 3.2 (multiplicative Bernoulli noise).
     PyTorch: own twin.
     """
 
-    def __init__(self, reduction: str = "mean") -> None:
-        """`reduction`: "mean", "valid" or "sum"."""
-        if reduction not in ("mean", "valid", "sum"):
-            raise ValueError(
-                f"MaskedMSELoss: reduction: expected 'mean', 'valid' or 'sum', got {reduction!r}"
-            )
-        self.reduction = reduction
+    reductions = ("mean", "valid", "sum")
 
     def forward(self, prediction: Array, target: Array, mask: Array) -> Array:
         """The loss, 0-d."""
@@ -137,16 +131,13 @@ class MaskedMSELoss(_Regression):
         """The loss, and its vjp."""
         self._check(prediction, target)
         self.check_input(mask)
+        same_kind(mask, "mask", "MaskedMSELoss", prediction, "prediction")
         shape = prediction.shape
-        if mask.shape not in (shape, (shape[0], 1, *shape[2:])):
+        one_channel = (shape[0], 1, *shape[2:]) if len(shape) > 1 else shape
+        if mask.shape not in (shape, one_channel):
             raise ValueError(
                 f"MaskedMSELoss: mask: expected {shape} or one channel of it, got {mask.shape}"
             )
-        if mask.dtype != prediction.dtype:
-            raise TypeError(
-                f"MaskedMSELoss: mask: expected dtype {prediction.dtype}, got {mask.dtype}"
-            )
-        xp = array_module(prediction)
         masked = mask * (prediction - target)
         if self.reduction == "valid":
             weight = 1 / (mask.sum() * (1 if mask.shape == shape else shape[1]))
@@ -157,17 +148,17 @@ class MaskedMSELoss(_Regression):
         def vjp(dvalue: Array) -> tuple[Array, None, None]:
             return gradient * (dvalue * (2 * weight)), None, None
 
-        return xp.asarray(_sum_of_squares(masked) * weight, dtype=masked.dtype), once(vjp)
+        y = _total(masked * masked, weight)
+        return y, once(vjp, self, y)
 
 
 class AnnealedL0Loss(_Regression):
-    """value = sum (|D| + eps)^gamma / n: L2 at gamma 2, L1 at 1, and towards a count of errors at
-    0.
+    """value = sum (|D| + eps)^gamma / n: L2 at gamma 2, L1 at 1, near 0 a count of the errors.
 
-    `gamma` is a 0-d array that training lowers from 2 to 0; assign into it (`loss.gamma[...] =
-    1.5`).
+    `gamma` is a 0-d array that training lowers from 2 to 0; assign into it: `loss.gamma[...] = 1`.
+
     VJP: dprediction = dvalue gamma (|D| + eps)^(gamma - 1) sign(D) / n, 0 at D = 0; the target gets
-    None. Near gamma 0.05 its largest size is about 2e6 / n: plain SGD needs care.
+        None. Near gamma 0.05 its largest size is about 2e6 / n: plain SGD needs care.
     Keeps: D, gamma.
     Source: Lehtinen et al., Noise2Noise (2018), section 3.4 and appendix A.
     PyTorch: own twin.
@@ -182,10 +173,22 @@ class AnnealedL0Loss(_Regression):
         reduction: str = "mean",
         dtype: Any = np.float32,
     ) -> None:
-        """Start with `gamma`; `eps` keeps the power finite at D = 0."""
+        """Start with `gamma`; `eps` keeps the power finite at D = 0.
+
+        Raises:
+            ValueError: `gamma` below 0, `eps` not above 0, or an unknown reduction.
+            TypeError: `dtype` is not floating.
+        """
         super().__init__(reduction)
-        self.gamma = np.asarray(gamma, dtype=dtype)
-        self.eps = float(eps)
+        start = number(gamma, "gamma", "AnnealedL0Loss")
+        if start < 0:
+            raise ValueError(f"AnnealedL0Loss: gamma: expected at least 0, got {gamma}")
+        self.gamma = np.asarray(start, dtype=dtype)
+        if self.gamma.dtype.kind != "f":
+            raise TypeError(
+                f"AnnealedL0Loss: dtype: expected a floating dtype, got {self.gamma.dtype}"
+            )
+        self.eps = number(eps, "eps", "AnnealedL0Loss", above=0)
 
     def forward(self, prediction: Array, target: Array) -> Array:
         """The loss, 0-d."""
@@ -196,21 +199,19 @@ class AnnealedL0Loss(_Regression):
         self._check(prediction, target)
         xp = array_module(prediction)
         d = prediction - target
-        gamma = xp.asarray(
-            self.gamma, dtype=d.dtype
-        ).copy()  # of this pass, whatever is assigned later
+        gamma = xp.array(self.gamma, dtype=d.dtype)  # a copy: later assignments must not count
         weight = self._weight(d.size)
 
         def vjp(dvalue: Array) -> tuple[Array, None]:
             slope = gamma * (xp.abs(d) + self.eps) ** (gamma - 1) * xp.sign(d)
             return slope * (dvalue * weight), None
 
-        value = ((xp.abs(d) + self.eps) ** gamma).sum() * weight
-        return xp.asarray(value, dtype=d.dtype), once(vjp)
+        y = _total((xp.abs(d) + self.eps) ** gamma, weight)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
-        """The offset."""
-        return f"eps={self.eps}"
+        """The offset, and the reduction where it is not the mean."""
+        return ", ".join(filter(None, (f"eps={self.eps}", super().describe())))
 
 
 class HDRLoss(_Regression):
@@ -218,15 +219,18 @@ class HDRLoss(_Regression):
 
     VJP: dprediction = dvalue 2 D / (|prediction| + eps)^2 / n; the target gets None.
     Keeps: D / (|prediction| + eps)^2.
-    Source: Lehtinen et al., Noise2Noise (2018), section 3.5 (Monte Carlo renderings of high dynamic
-    range).
+    Source: Lehtinen et al., Noise2Noise (2018), section 3.5 (Monte Carlo rendering).
     PyTorch: own twin.
     """
 
     def __init__(self, eps: float = 0.01, reduction: str = "mean") -> None:
-        """`eps` keeps the denominator away from 0."""
+        """`eps` keeps the denominator away from 0.
+
+        Raises:
+            ValueError: `eps` not above 0, or an unknown reduction.
+        """
         super().__init__(reduction)
-        self.eps = float(eps)
+        self.eps = number(eps, "eps", "HDRLoss", above=0)
 
     def forward(self, prediction: Array, target: Array) -> Array:
         """The loss, 0-d."""
@@ -243,8 +247,9 @@ class HDRLoss(_Regression):
         def vjp(dvalue: Array) -> tuple[Array, None]:
             return scaled * (dvalue * (2 * weight)), None
 
-        return xp.asarray((d * scaled).sum() * weight, dtype=d.dtype), once(vjp)
+        y = _total(d * scaled, weight)
+        return y, once(vjp, self, y)
 
     def describe(self) -> str:
-        """The offset."""
-        return f"eps={self.eps}"
+        """The offset, and the reduction where it is not the mean."""
+        return ", ".join(filter(None, (f"eps={self.eps}", super().describe())))

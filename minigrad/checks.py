@@ -1,0 +1,72 @@
+"""Checks that several layers share. Every message names the layer, the argument, what was expected
+and what was given.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minigrad.backend import Array, device_of
+from minigrad.windows import Pair
+
+
+def whole(value: Any, name: str, layer: str, *, at_least: int | None = None) -> int:
+    """`value` as an int.
+
+    Raises:
+        ValueError: it is no whole number (a bool is none), or lies below `at_least`.
+    """
+    if not _is_whole(value):
+        raise ValueError(f"{layer}: {name}: expected a whole number, got {value!r}")
+    if at_least is not None and value < at_least:
+        raise ValueError(f"{layer}: {name}: expected at least {at_least}, got {value}")
+    return int(value)
+
+
+def number(value: Any, name: str, layer: str, *, above: float = -math.inf) -> float:
+    """`value` as a Python float, which no array of a smaller dtype is promoted by.
+
+    Raises:
+        ValueError: it is no finite number (a bool, a text and an array are none), or not larger
+            than `above`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ValueError(f"{layer}: {name}: expected a number, got {value!r}")
+    if not (math.isfinite(value) and value > above):
+        bound = "" if above == -math.inf else f" above {above:g}"
+        raise ValueError(f"{layer}: {name}: expected a finite number{bound}, got {value}")
+    return float(value)
+
+
+def pair(value: Any, name: str, layer: str, *, at_least: int) -> Pair:
+    """A whole number or a (vertical, horizontal) pair of them as a pair of ints.
+
+    Raises:
+        ValueError: it is neither, or one of the two lies below `at_least`.
+    """
+    values = (value, value) if _is_whole(value) else value
+    if not isinstance(values, tuple | list) or len(values) != 2 or not all(map(_is_whole, values)):
+        raise ValueError(f"{layer}: {name}: expected an int or a pair of ints, got {value!r}")
+    if min(values) < at_least:
+        raise ValueError(f"{layer}: {name}: expected at least {at_least}, got {tuple(values)}")
+    return int(values[0]), int(values[1])
+
+
+def same_kind(x: Array, name: str, layer: str, first: Array, first_name: str) -> None:
+    """Raise unless two inputs agree in dtype and device.
+
+    Raises:
+        TypeError: they differ; the message names both dtypes and both devices.
+    """
+    if x.dtype != first.dtype or device_of(x) != device_of(first):
+        raise TypeError(
+            f"{layer}: {name}: expected {first.dtype} on {device_of(first)} as {first_name}, got "
+            f"{x.dtype} on {device_of(x)}"
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
