@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from zoo.cli import blas
+from zoo import blas
 
 TRACEBACK = "ZOO_TRACEBACK"
 
@@ -26,16 +28,41 @@ environment:
 """
 
 
+class UsageError(Exception):
+    """The command line cannot be read; the usage has been shown."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse ends the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Show the usage, and raise."""
+        self.print_usage(sys.stderr)
+        raise UsageError(f"{self.prog}: error: {message}")
+
+
+class Version(argparse.Action):
+    """`--version`; imports the package only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print the version and end."""
+        from minigrad import __version__
+
+        print(f"zoo {__version__}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser with all verbs."""
     from zoo.cli import health, models, pictures, training
 
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="zoo",
         description="Train and run published image denoisers.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action=Version, nargs=0, help="show the version and end")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for group in (models, training, pictures, health):
         group.add(verbs)
@@ -50,53 +77,67 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         blas.start()
+        _print_any_name()
+        argv = sys.argv[1:]
+    from zoo.cli.console import USAGE, complain, emit_failure
+
     try:
         args = parser().parse_args(argv)
-    except SystemExit as stop:  # argparse ends with 0 after --help and with 2 after a wrong usage
+    except UsageError as error:
+        complain(str(error))
+        if "--json" in argv:
+            emit_failure(str(error), USAGE)
+        return USAGE
+    except SystemExit as stop:  # argparse ends with 0 after --help
         return int(stop.code or 0)
     return _run(args)
 
 
+def _print_any_name() -> None:
+    """Let file names that are not text in the terminal's encoding be shown by escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _run(args: argparse.Namespace) -> int:
-    from zoo.cli.console import FAILED, MACHINE, CliError, complain
+    from zoo.cli.console import FAILED, complain, emit_failure
 
     try:
         return int(args.run(args))
-    except CliError as error:
-        complain(f"zoo {args.verb}: {error}")
-        return error.code
-    except KeyboardInterrupt:
-        complain(f"zoo {args.verb}: interrupted")
-        return 130
     except BrokenPipeError:
         # The reader of our output (such as `head`) has gone; Python would complain once more at
         # exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except MemoryError as error:
-        complain(f"zoo {args.verb}: out of memory{f': {error}' if str(error) else ''}")
-        return MACHINE
-    except Exception as error:
-        if os.environ.get(TRACEBACK, "") not in ("", "0"):
-            raise
-        return _unexpected(args, error)
+    except (Exception, KeyboardInterrupt) as error:
+        text, code = _explained(error)
+        complain(f"zoo {args.verb}: {text}")
+        if args.json:
+            emit_failure(text, code)
+        return code
 
 
-def _unexpected(args: argparse.Namespace, error: Exception) -> int:
-    """One line for an error that no verb translated, and the exit code of its kind."""
+def _explained(error: BaseException) -> tuple[str, int]:
+    """One line for an error, and the exit code of its kind."""
     from minigrad import DeviceError
-    from zoo.cli.console import FAILED, MACHINE, complain
+    from zoo.cli.console import FAILED, MACHINE, CliError
 
+    if isinstance(error, CliError):
+        return str(error), error.code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, MemoryError):
+        return f"out of memory{f': {error}' if str(error) else ''}", MACHINE
+    if os.environ.get(TRACEBACK, "") not in ("", "0"):
+        raise error
     if isinstance(error, DeviceError):
-        complain(f"zoo {args.verb}: {error}")
-        return MACHINE
+        return str(error), MACHINE
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        complain(f"zoo {args.verb}: {where}{error.strerror or error}")
-        return MACHINE
+        return f"{where}{error.strerror or error}", MACHINE
     text = " ".join(str(error).split())
-    complain(f"zoo {args.verb}: {type(error).__name__}: {text} ({TRACEBACK}=1 shows where)")
-    return FAILED
+    return f"{type(error).__name__}: {text} ({TRACEBACK}=1 shows where)", FAILED
 
 
 if __name__ == "__main__":

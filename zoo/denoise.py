@@ -1,12 +1,13 @@
 """Denoise pictures of any size: arrays, files and folders.
 
-clean = denoise_image(model, noisy)                        # (H, W) or (H, W, C), floats in
-[0, 1] results = denoise_files(model, ["photos"], out="clean")    # every picture of the folder
+clean = denoise_image(model, noisy)  # (H, W) or (H, W, C), floats in [0, 1]
+results = denoise_files(model, ["photos"], out="clean")  # every picture of the folder
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,34 +16,25 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.backend import device_of, to_device
 from zoo.architectures import Denoiser
-from zoo.data.images import list_images, read_image, write_image
+from zoo.data.images import check_writable, list_images, read_image, write_image
 from zoo.data.picture import ImageError
 from zoo.inference import tiling
-
-DEFAULT_WEIGHTS = "n2n-gaussian.safetensors"
+from zoo.inference.receptive import multiple_of
 
 Notice = Callable[[str], None]
 """Called with a line that the user should see."""
 
 
 class ChannelError(ValueError):
-    """A picture's channels do not fit the network; the message names both."""
-
-
-def default_weights() -> Path:
-    """The bundled weights that `zoo denoise` uses.
-
-    Raises:
-        FileNotFoundError: this installation has none.
+    """A picture's channels do not fit the network, or its output does not fit its input; the
+    message names both.
     """
-    path = Path(__file__).parent / "weights" / DEFAULT_WEIGHTS
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: the bundled weights are missing; give --weights FILE, or train some with "
-            "`zoo train n2n-gaussian --out RUN`"
-        )
-    return path
+
+
+class OutputError(ValueError):
+    """The folder for the results cannot be used; the message says why."""
 
 
 def denoise_image(
@@ -204,30 +196,63 @@ class FileResult:
     seconds: float = 0.0
 
 
-def find_pictures(sources: Iterable[str | Path]) -> list[Path]:
+def find_pictures(sources: Iterable[str | Path]) -> tuple[list[Path], list[FileResult]]:
     """The files named, and the picture files (by suffix) directly in each folder named, in order
-    of name.
+    of name; and a failure for each folder that gave none.
     """
     found: list[Path] = []
+    failures: list[FileResult] = []
     for source in map(Path, sources):
-        found += list_images(source) if source.is_dir() else [source]
-    return found
+        if not os.path.isdir(source):  # Path.is_dir raises where the folder above is closed to us
+            found.append(source)
+            continue
+        try:
+            inside = list_images(source)
+        except ImageError as error:
+            failures.append(FileResult(source, error=str(error)))
+            continue
+        found += inside
+        if not inside:
+            failures.append(FileResult(source, error=f"{source}: holds no picture files"))
+    return found, failures
 
 
-def check_output(files: Sequence[Path], out: Path) -> None:
-    """Refuse an output folder in which results would fall on inputs.
+def check_output(files: Sequence[Path], out: str | Path) -> Path:
+    """The output folder; refused where results would fall on inputs.
 
     Raises:
-        ValueError: `out` is the folder of one of the files; or a file, not a folder.
+        OutputError: `out` is empty; or the folder of one of the files; or a file, not a folder.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: expected a folder for the results, got a file")
+    if not str(out):
+        raise OutputError("out: expected a folder for the results, got an empty text")
+    out = Path(out)
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise OutputError(f"{out}: expected a folder for the results, got a file")
+    folder = os.path.realpath(out)  # unlike Path.resolve, it takes links that form a loop
     for file in files:
-        if out.resolve() in (file.resolve().parent, file.parent.resolve()):
-            raise ValueError(
+        if folder in (os.path.dirname(os.path.realpath(file)), os.path.realpath(file.parent)):
+            raise OutputError(
                 f"{out}: is the folder of the input {file.name}; inputs are never overwritten: "
                 "choose another --out"
             )
+    return out
+
+
+def check_model(model: Denoiser) -> None:
+    """Refuse a network that gives another number of channels than it takes.
+
+    Raises:
+        ChannelError: it does.
+    """
+    m = multiple_of(model)
+    device = device_of(model.parameters()[0].value)
+    noisy = np.full((1, model.channels, m, m), 0.5, dtype=model.dtype)
+    channels = model.denoise(to_device(noisy, device)).shape[1]
+    if channels != model.channels:
+        raise ChannelError(
+            f"{type(model).__name__}: gives {channels} channel(s) for {model.channels}: it cannot "
+            "denoise pictures, whose channels are kept"
+        )
 
 
 def denoise_files(
@@ -235,6 +260,7 @@ def denoise_files(
     sources: Iterable[str | Path],
     out: str | Path,
     *,
+    overwrite: bool = False,
     tile: int | None = None,
     ensemble: int = 1,
     seed: int = 0,
@@ -243,20 +269,24 @@ def denoise_files(
 ) -> list[FileResult]:
     """Denoise files and folders into the folder `out`: same names, sizes and bit depths.
 
-    A file that cannot be read becomes a result with an `error`; the others are still processed. A
-    palette picture becomes RGB or RGBA. `out` is made if needed.
+    A file that cannot be read, and a folder without pictures, become a result with an `error`; the
+    others are still processed. A palette picture becomes RGB or RGBA. `out` is made if needed.
 
+    overwrite: replace files that are in `out` already; otherwise they are an error.
     progress: called with (file, number of the file, files in all, tiles done, tiles of this file).
     notice: called with lines worth showing.
 
     Raises:
-        ValueError: `out` is the folder of an input, or is a file.
+        OutputError: `out` is empty, the folder of an input, or a file.
+        ChannelError: the network gives another number of channels than it takes.
         OSError: `out` cannot be made.
     """
-    files, out = find_pictures(sources), Path(out)
-    check_output(files, out)
+    files, results = find_pictures(sources)
+    out = check_output(files, out)
+    if not files:
+        return results
+    check_model(model)
     out.mkdir(parents=True, exist_ok=True)
-    results: list[FileResult] = []
     taken: dict[str, Path] = {}
     settings = {"tile": tile, "ensemble": ensemble, "seed": seed}
     for number, file in enumerate(files, start=1):
@@ -269,12 +299,16 @@ def denoise_files(
             if notice is not None:
                 notice(f"{file}: {line}")
 
+        target = out / file.name
         first = taken.setdefault(file.name, file)
         if first is not file:
             clash = f"{file}: has the same name as {first}, whose result it would overwrite"
             results.append(FileResult(file, error=clash))
-            continue
-        results.append(_one_file(model, file, out / file.name, tell, remark, settings))
+        elif os.path.lexists(target) and not overwrite:
+            there = f"{file}: {target} exists already; --overwrite replaces it"
+            results.append(FileResult(file, error=there))
+        else:
+            results.append(_one_file(model, file, target, tell, remark, settings))
     return results
 
 
@@ -290,16 +324,18 @@ def _one_file(
     begun = time.monotonic()
     try:
         picture = read_image(file)
+        check_writable(target, picture)
         noisy = picture.pixels.transpose(1, 2, 0)  # (H, W, C), a view
         clean = denoise_image(model, noisy, progress=tell, notice=notice, **settings)
         pixels = clean.transpose(2, 0, 1)  # (C, H, W)
         write_image(target, dataclasses.replace(picture, pixels=pixels))
     except (ImageError, ChannelError) as error:
         return FileResult(file, error=_named(file, str(error)))
-    except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "out of memory"
-        where = target if isinstance(error, OSError) else file
-        return FileResult(file, error=_named(file, f"{where}: {reason}"), machine=True)
+    except MemoryError as error:
+        return FileResult(file, error=_named(file, str(error) or "out of memory"), machine=True)
+    except OSError as error:  # reading raises ImageError: this is the target's
+        reason = error.strerror or str(error)
+        return FileResult(file, error=_named(file, f"{target}: {reason}"), machine=True)
     return FileResult(file, target, shape=picture.size, seconds=time.monotonic() - begun)
 
 

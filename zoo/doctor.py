@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from minigrad.backend import DeviceError, resolve_device
-from zoo.cli import blas
+from zoo import blas
 
 OPTIONAL = (
     ("matplotlib", "matplotlib", "plots", "zoo report"),
-    ("tifffile", "tifffile", "tiff", "TIFF pictures beyond 8-bit RGB"),
-    ("h5py", "h5py", "convert", "reading HDF5 weight files"),
+    ("tifffile", "tifffile", "tiff", "TIFF pictures"),
+    ("imagecodecs", "imagecodecs", "tiff", "TIFF pictures compressed by LZW and the like"),
     ("torch", "torch", "validation", "python -m validation"),
     ("skimage", "scikit-image", "validation", "python -m validation"),
 )
@@ -193,26 +193,25 @@ def _extra(module: str, distribution: str, extra: str, used_by: str) -> Check:
         distribution,
         "note",
         f"not installed; needed by {used_by}",
-        f"pip install 'minigrad-zoo[{extra}]'",
+        f"pip install '.[{extra}]'",
         {"version": None},
     )
 
 
-# --------------------------------------------------------------------------- what the package
-# brings
+# --------------------------------------------------------------------------- what comes along
 
 
 def _weights() -> Check:
     """Every bundled weights file loads, checksum included."""
     import zoo
-    from zoo.denoise import DEFAULT_WEIGHTS
+    from zoo.inference.weights import DEFAULT, bundled_weights
 
-    folder = Path(__file__).parent / "weights"
+    found = bundled_weights()
     return _every(
         "bundled weights",
-        sorted(folder.glob("*.safetensors")),
+        list(found.values()),
         zoo.load,
-        missing=None if (folder / DEFAULT_WEIGHTS).is_file() else DEFAULT_WEIGHTS,
+        missing=None if DEFAULT in found else DEFAULT,
         remedy="reinstall the package, or give --weights FILE",
     )
 

@@ -7,9 +7,10 @@ they belong to.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,9 @@ from minigrad.noise import Noise
 from zoo import metrics
 from zoo.architectures import Denoiser
 from zoo.data.images import list_images, read_image
-from zoo.denoise import denoise_image
+from zoo.data.picture import ImageError
+from zoo.denoise import ChannelError, Notice, check_model, denoise_image
 from zoo.noise import Gaussian, Law
-
-SMALLEST_FOR_SSIM = 11  # side of the window
 
 
 @dataclass(frozen=True)
@@ -36,24 +36,45 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A picture that was not judged.
+
+    error: why, one line that names it. machine: it is the machine that failed (memory).
+    """
+
+    name: str
+    error: str
+    machine: bool = False
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` found.
 
-    rows: one per picture, with `psnr_noisy`, `psnr`, `ssim_noisy`, `ssim`.
+    rows: one per picture, with `psnr_noisy`, `psnr`, `ssim_noisy`, `ssim` (nan for a picture that
+    is smaller than the window).
     means: `psnr_images`, the mean of the pictures' PSNR; `psnr_global`, the PSNR of the mean of
-    all squared errors; `ssim`, the mean of the pictures'; and the same of the noisy pictures,
-    `*_noisy`.
+    all squared errors; `ssim`, the mean over the pictures that have one; and the same of the noisy
+    pictures, `*_noisy`. Empty when no picture was judged.
     protocol: how it was done, in words; no figure is worth more than these.
+    failures: the pictures that were not judged.
     """
 
     rows: list[Row]
     means: dict[str, float]
     protocol: dict[str, str]
+    failures: list[Failure]
 
     def record(self) -> dict[str, Any]:
         """As plain dictionaries, for JSON."""
         rows = [{"name": r.name, "height_width": list(r.size), **r.values} for r in self.rows]
-        return {"images": rows, "means": self.means, "protocol": self.protocol}
+        failures = [{"name": f.name, "error": f.error} for f in self.failures]
+        return {
+            "images": rows,
+            "means": self.means,
+            "protocol": self.protocol,
+            "failures": failures,
+        }
 
 
 def evaluate_folder(
@@ -68,21 +89,20 @@ def evaluate_folder(
     """`evaluate` on the picture files of a folder, in numeric order of their names where these
     are numbers.
 
-    limit: the first pictures only. settings: as `evaluate`.
+    limit: the first pictures only. settings: as `evaluate`. A file that cannot be read is among
+    the `failures`.
 
     Raises:
-        ImageError: a file cannot be read.
-        ValueError: no pictures.
+        ImageError: no such folder, or no picture files in it.
+        ValueError: `limit` is below 1, or as `evaluate`.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit: expected at least 1 picture, got {limit}")
     files = sorted(list_images(folder), key=_numeric)[:limit]
     if not files:
-        raise ValueError(f"{folder}: holds no picture files")
-
-    def pictures() -> Iterator[tuple[str, np.ndarray]]:
-        for file in files:
-            yield file.name, read_image(file).pixels
-
-    return evaluate(model, pictures(), law, seed, count=len(files), **settings)
+        raise ImageError(folder, "holds no picture files")
+    pictures = ((file.name, functools.partial(_pixels, file)) for file in files)
+    return _evaluate(model, pictures, law, seed, count=len(files), **settings)
 
 
 def evaluate(
@@ -90,13 +110,11 @@ def evaluate(
     pictures: Iterable[tuple[str, np.ndarray]],
     law: Law,
     seed: int = 0,
-    *,
-    tile: int | None = None,
-    ensemble: int = 1,
-    count: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    **settings: Any,
 ) -> Evaluation:
     """Add noise to clean pictures, denoise, clip to [0, 1] and compare.
+
+    A picture that is too small for the law, or does not fit the network, is among the `failures`.
 
     Args:
         model: a trained network, on any device.
@@ -106,27 +124,69 @@ def evaluate(
         seed: of the noise. Gaussian noise of one level is drawn by
             `numpy.random.default_rng(seed)` anew for each picture; every other law by
             `minigrad.noise.Noise(seed)` at the picture's number.
-        tile, ensemble: as `denoise_image`.
-        count: number of pictures, for `progress`, which is called with (name, number, count).
+        settings: `tile`, `ensemble`, `notice` as `denoise_image`; `count`, the number of pictures,
+            for `progress`, which is called with (name, number, count, tiles done, tiles).
 
     Raises:
-        ValueError: no pictures, or one too small for the law.
+        ChannelError: the network gives another number of channels than it takes.
+        ValueError: no pictures, or a negative seed.
     """
+    given = ((name, lambda pixels=pixels: pixels) for name, pixels in pictures)
+    return _evaluate(model, given, law, seed, **settings)
+
+
+def _evaluate(
+    model: Denoiser,
+    pictures: Iterable[tuple[str, Callable[[], np.ndarray]]],
+    law: Law,
+    seed: int,
+    *,
+    tile: int | None = None,
+    ensemble: int = 1,
+    count: int | None = None,
+    progress: Callable[[str, int, int, int, int], None] | None = None,
+    notice: Notice | None = None,
+) -> Evaluation:
+    """As `evaluate`, of pictures that are read when it is their turn."""
+    if seed < 0:
+        raise ValueError(f"seed: must not be negative, got {seed}")
+    check_model(model)
     rows: list[Row] = []
+    failures: list[Failure] = []
     errors: list[tuple[float, float, int]] = []  # squared errors of noisy and denoised, values
-    for number, (name, pixels) in enumerate(pictures):
-        noisy, clean = _observe(law, pixels, seed, number, name)  # (C, h, w) each
-        estimate = denoise_image(
-            model, noisy.transpose(1, 2, 0), tile=tile, ensemble=ensemble, seed=seed
-        )
-        estimate = np.clip(estimate.transpose(2, 0, 1), 0, 1)  # (C, h, w)
-        rows.append(Row(name, clean.shape[1:], _values(noisy, estimate, clean)))
-        errors.append((_squared(noisy, clean), _squared(estimate, clean), clean.size))
-        if progress is not None:
-            progress(name, number + 1, count or number + 1)
-    if not rows:
+    for number, (name, read) in enumerate(pictures):
+
+        def tell(done: int, tiles: int, name: str = name, number: int = number + 1) -> None:
+            if progress is not None:
+                progress(name, number, count or number, done, tiles)
+
+        def remark(line: str, name: str = name) -> None:
+            if notice is not None:
+                notice(f"{name}: {line}")
+
+        how: dict[str, Any] = {"tile": tile, "ensemble": ensemble, "progress": tell}
+        try:
+            noisy, clean = _observe(law, read(), seed, number, name)  # (C, h, w) each
+            image = noisy.transpose(1, 2, 0)
+            estimate = denoise_image(model, image, seed=seed, notice=remark, **how)
+        except ImageError as error:
+            failures.append(Failure(name, str(error)))
+        except ChannelError as error:
+            failures.append(Failure(name, f"{name}: {error}"))
+        except MemoryError as error:
+            failures.append(Failure(name, f"{name}: {error or 'out of memory'}", machine=True))
+        else:
+            estimate = np.clip(estimate.transpose(2, 0, 1), 0, 1)  # (C, h, w)
+            rows.append(Row(name, clean.shape[1:], _values(noisy, estimate, clean)))
+            before, after = (metrics.squared_error(x, clean) for x in (noisy, estimate))
+            errors.append((before, after, clean.size))
+    if not rows and not failures:
         raise ValueError("evaluate: pictures: expected at least one")
-    return Evaluation(rows, _means(rows, errors), _protocol(law, seed, ensemble))
+    return Evaluation(rows, _means(rows, errors), _protocol(law, seed, ensemble, rows), failures)
+
+
+def _pixels(file: Path) -> np.ndarray:
+    return read_image(file).pixels
 
 
 def _observe(
@@ -136,9 +196,8 @@ def _observe(
     k = law.scale
     height, width = (side // k * k for side in pixels.shape[1:])
     if 0 in (height, width):
-        raise ValueError(
-            f"{name}: {pixels.shape[2]}x{pixels.shape[1]} pixels are too few for {law.name}"
-        )
+        size = f"{pixels.shape[2]}x{pixels.shape[1]}"
+        raise ImageError(name, f"{size} pixels are too few for {law.name}")
     pixels = pixels[:, :height, :width]
     sigma = _fixed_sigma(law)
     if sigma is not None:
@@ -157,7 +216,7 @@ def _fixed_sigma(law: Law) -> float | None:
 
 
 def _values(noisy: np.ndarray, estimate: np.ndarray, clean: np.ndarray) -> dict[str, float]:
-    small = min(clean.shape[1:]) < SMALLEST_FOR_SSIM
+    small = min(clean.shape[1:]) < metrics.SMALLEST
     return {
         "psnr_noisy": metrics.psnr_images([noisy], [clean]),
         "psnr": metrics.psnr_images([estimate], [clean]),
@@ -167,21 +226,25 @@ def _values(noisy: np.ndarray, estimate: np.ndarray, clean: np.ndarray) -> dict[
 
 
 def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str, float]:
+    if not rows:
+        return {}
+
     def mean(name: str) -> float:
-        return float(np.mean([row.values[name] for row in rows]))
+        defined = [row.values[name] for row in rows if not math.isnan(row.values[name])]
+        return float(np.mean(defined)) if defined else math.nan
 
     noisy, denoised, values = (sum(column) for column in zip(*errors, strict=True))
     return {
         "psnr_images_noisy": mean("psnr_noisy"),
         "psnr_images": mean("psnr"),
-        "psnr_global_noisy": _decibels(noisy / values),
-        "psnr_global": _decibels(denoised / values),
+        "psnr_global_noisy": metrics.decibels(noisy / values),
+        "psnr_global": metrics.decibels(denoised / values),
         "ssim_noisy": mean("ssim_noisy"),
         "ssim": mean("ssim"),
     }
 
 
-def _protocol(law: Law, seed: int, ensemble: int) -> dict[str, str]:
+def _protocol(law: Law, seed: int, ensemble: int, rows: list[Row]) -> dict[str, str]:
     clipped = "clipped to [0, 1]" if law.clip else "not clipped"
     if _fixed_sigma(law) is not None:
         drawn = (
@@ -192,6 +255,7 @@ def _protocol(law: Law, seed: int, ensemble: int) -> dict[str, str]:
         drawn = f"minigrad.noise.Noise({seed}) at the number of the picture"
     if law.scale > 1:
         drawn += f"; whole pictures, {law.scale} times smaller"
+    defined = sum(not math.isnan(row.values["ssim"]) for row in rows)
     return {
         "noise": f"{law.name}: {drawn}",
         "seed": str(seed),
@@ -202,16 +266,10 @@ def _protocol(law: Law, seed: int, ensemble: int) -> dict[str, str]:
         "psnr": "10 log10(1 / mean squared error), all pixels and channels of one picture",
         "psnr_images": "mean of the pictures' PSNR",
         "psnr_global": "PSNR of the mean of all squared errors of the set",
-        "ssim": "window 11, sigma 1.5, K1 0.01, K2 0.03, border of 5 left out, mean over channels",
+        "ssim": "window 11, sigma 1.5, K1 0.01, K2 0.03, border of 5 left out, mean over channels; "
+        f"mean over {defined} of {len(rows)} pictures"
+        + ("" if defined == len(rows) else ", the others being smaller than the window"),
     }
-
-
-def _squared(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.sum(np.square(a - b, dtype=np.float64)))
-
-
-def _decibels(mse: float) -> float:
-    return math.inf if mse == 0 else -10 * math.log10(mse)
 
 
 def _numeric(path: Path) -> tuple[int, int, str]:

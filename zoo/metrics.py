@@ -1,23 +1,21 @@
-"""PSNR and SSIM, each with its definition, and figures that carry the protocol they were made by.
+"""PSNR and SSIM, each with its definition.
 
 One and the same network spans 0.7 dB when only the definition of PSNR changes (clipped or not,
-rounded or not, border left out, mean of the PSNRs or PSNR of the mean). So no figure here is a bare
-number: `Protocol.measure` returns a `Figure` that says how it was made.
+rounded or not, border left out, mean of the PSNRs or PSNR of the mean). So `zoo/evaluate.py` tells
+with every figure how it was made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import numpy as np
 
 Images = np.ndarray | Sequence[np.ndarray]
 
-Definition = Literal["psnr_images", "psnr_global", "ssim"]
-
-_RADIUS = 5
+SMALLEST = 11
+"""Side in pixels of the smallest image that has an SSIM: that of the window."""
+_RADIUS = SMALLEST // 2
 _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 
@@ -28,7 +26,7 @@ def psnr_list(estimate: Images, reference: Images, *, peak: float = 1.0) -> list
     mse_i is the mean over channels and pixels. The images are (N, ...) arrays, or sequences of
     arrays whose sizes may differ; values in units in which white is `peak`. Computed in float64.
     """
-    return [_decibel(error / count, peak) for error, count in _squared(estimate, reference)]
+    return [decibels(error / count, peak) for error, count in _squared(estimate, reference)]
 
 
 def psnr_images(estimate: Images, reference: Images, *, peak: float = 1.0) -> float:
@@ -46,7 +44,7 @@ def psnr_global(
     """
     parts = _squared(estimate, reference)
     errors, counts = zip(*parts, strict=True)
-    return _decibel(sum(errors) / sum(counts) + eps, peak)
+    return decibels(sum(errors) / sum(counts) + eps, peak)
 
 
 def ssim(estimate: np.ndarray, reference: np.ndarray, *, peak: float = 1.0) -> float:
@@ -63,7 +61,7 @@ def ssim(estimate: np.ndarray, reference: np.ndarray, *, peak: float = 1.0) -> f
     """
     x, y = np.asarray(estimate, np.float64), np.asarray(reference, np.float64)
     _same_shape(x, y)
-    if x.ndim not in (2, 3) or min(x.shape[-2:]) <= 2 * _RADIUS:
+    if x.ndim not in (2, 3) or min(x.shape[-2:]) < SMALLEST:
         raise ValueError(f"ssim: expected (H, W) or (C, H, W) of at least 11x11, got {x.shape}")
     c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
     mx, my = _blurred(x), _blurred(y)
@@ -79,89 +77,16 @@ def ssim_images(estimate: Images, reference: Images, *, peak: float = 1.0) -> fl
     return float(np.mean([ssim(x, y, peak=peak) for x, y in pairs]))
 
 
-_DEFINITIONS: dict[str, tuple[Callable[..., float], str]] = {
-    "psnr_images": (psnr_images, "dB"),
-    "psnr_global": (psnr_global, "dB"),
-    "ssim": (ssim_images, ""),
-}
+def decibels(mse: float, peak: float = 1.0) -> float:
+    """10 log10(peak^2 / mse); inf where mse is 0."""
+    return float(10 * np.log10(peak**2 / mse)) if mse > 0 else float("inf")
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How a figure is made, everything that changes it.
-
-    definition: "psnr_images", "psnr_global" or "ssim", the functions of this module.
-    clip: the estimate is limited to [0, 1] first. quantise: it is also rounded to 8 bits.
-    border: pixels left out on every side. noise: the law, as `zoo.noise.parse` reads it, or a word
-    such as "real". seed: of the noise, None where it was given.
-
-    Images are in [0, 1]: the peak is 1.
-    """
-
-    definition: Definition = "psnr_images"
-    clip: bool = False
-    quantise: bool = False
-    border: int = 0
-    noise: str = ""
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.definition not in _DEFINITIONS:
-            known = ", ".join(_DEFINITIONS)
-            raise ValueError(f"Protocol: definition: one of {known}, got {self.definition!r}")
-        if self.border < 0:
-            raise ValueError(f"Protocol: border must not be negative, got {self.border}")
-
-    def measure(self, estimate: Images, reference: Images) -> Figure:
-        """The figure of estimates against references: (N, C, H, W) or sequences of (C, H, W)."""
-        pairs = _pairs(estimate, reference)
-        estimates = [self._prepared(self._inside(x)) for x, _ in pairs]
-        references = [self._inside(y) for _, y in pairs]
-        function, unit = _DEFINITIONS[self.definition]
-        return Figure(function(estimates, references), unit, len(pairs), self)
-
-    def _inside(self, image: np.ndarray) -> np.ndarray:
-        if not self.border:
-            return image
-        if min(image.shape[-2:]) <= 2 * self.border:
-            raise ValueError(f"Protocol: border {self.border} leaves nothing of {image.shape}")
-        inside = slice(self.border, -self.border)
-        return image[..., inside, inside]
-
-    def _prepared(self, image: np.ndarray) -> np.ndarray:
-        if self.quantise:
-            return np.rint(np.clip(np.asarray(image, np.float64), 0, 1) * 255) / 255
-        return np.clip(image, 0, 1) if self.clip else image
-
-    def __str__(self) -> str:
-        values = "8-bit" if self.quantise else "clipped" if self.clip else "not clipped"
-        parts = [self.definition, values, f"border {self.border}"]
-        parts += [f"noise {self.noise}"] if self.noise else []
-        parts += [] if self.seed is None else [f"seed {self.seed}"]
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured value with the protocol that it was made by.
-
-    value in `unit` ("dB", or "" for a ratio), over `images` images.
-    """
-
-    value: float
-    unit: str
-    images: int
-    protocol: Protocol
-
-    def as_dict(self) -> dict[str, Any]:
-        """All fields in one flat dictionary, for JSON; an infinite value becomes the text "inf"."""
-        value: float | str = self.value if np.isfinite(self.value) else str(self.value)
-        return {"value": value, "unit": self.unit, "images": self.images, **asdict(self.protocol)}
-
-    def __str__(self) -> str:
-        number = f"{self.value:.2f} {self.unit}" if self.unit else f"{self.value:.4f}"
-        noun = "image" if self.images == 1 else "images"
-        return f"{number} ({self.protocol}, {self.images} {noun})"
+def squared_error(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Sum of the squared differences of two arrays of one shape, in float64."""
+    _same_shape(estimate, reference)
+    difference = np.subtract(estimate, reference, dtype=np.float64).ravel()
+    return float(difference @ difference)
 
 
 # --- inside --------------------------------------------------------------------------------------
@@ -183,15 +108,7 @@ def _same_shape(x: np.ndarray, y: np.ndarray) -> None:
 
 def _squared(estimate: Images, reference: Images) -> list[tuple[float, int]]:
     """Sum of squared errors and number of values, per image."""
-    sums = []
-    for x, y in _pairs(estimate, reference):
-        difference = np.subtract(x, y, dtype=np.float64).ravel()
-        sums.append((float(difference @ difference), difference.size))
-    return sums
-
-
-def _decibel(mse: float, peak: float) -> float:
-    return float(10 * np.log10(peak**2 / mse)) if mse > 0 else float("inf")
+    return [(squared_error(x, y), x.size) for x, y in _pairs(estimate, reference)]
 
 
 def _window() -> np.ndarray:

@@ -6,10 +6,14 @@ import difflib
 import fnmatch
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from minigrad import checkpoint
 from zoo.architectures import Denoiser, N2NPReLUUNet, N2NSimple, N2NUNet
@@ -140,8 +144,10 @@ def load(path: str | Path) -> Denoiser:
     """The network in a safetensors file, in evaluation mode; `model.metadata` holds the file's text
     fields.
 
+    Memory is bounded by the size of the file, whatever its text fields say.
+
     Raises:
-        CheckpointError: the file cannot be read, or says nothing of its architecture; the message
+        CheckpointError: the file cannot be read, or is no network of the registry; the message
         names it.
     """
     arrays, metadata = checkpoint.load(path)
@@ -150,10 +156,89 @@ def load(path: str | Path) -> Denoiser:
             path, "its metadata names no architecture: not a network written by zoo.save"
         )
     try:
-        model = create(metadata["architecture"], **json.loads(metadata.get("arguments", "{}")))
+        held = sum(array.size for array in arrays.values())
+        name = metadata["architecture"]
+        arguments = _arguments(name, metadata.get("arguments", "{}"), most=held)
+        model = create(name, **arguments, rng=_Blank(held))
         model.load_state_dict(arrays)
-    except (KeyError, TypeError, ValueError) as error:
-        raise checkpoint.CheckpointError(path, str(error)) from error
+        _check_dtypes(model)
+    except Exception as error:  # a constructor says in many ways that an argument does not fit
+        text = str(error) or type(error).__name__
+        raise checkpoint.CheckpointError(path, text) from error
     model.metadata = dict(metadata)
     model.eval()
     return model
+
+
+def _arguments(name: str, text: str, most: int) -> dict[str, Any]:
+    """The constructor arguments of network `name` in a file's JSON text, each of its type.
+
+    A count is at most `most`: whatever it counts, the file must hold something for each.
+    """
+    found, known = json.loads(text), entry(name)
+    if not isinstance(found, dict):
+        raise ValueError(f"arguments: expected an object, got {text[:40]}")
+    hints = get_type_hints(known.make.__init__)
+    for key, value in found.items():
+        if key not in known.arguments:  # `dtype` and `rng` are not a file's to choose
+            raise ValueError(
+                f"arguments: {name} has no {key!r}; it has {', '.join(known.arguments)}"
+            )
+        if not _fits(value, hints[key]):
+            raise ValueError(f"arguments: {key}: {str(value)[:40]!r} is not of type {hints[key]}")
+        if type(value) is int and not -most <= value <= most:
+            raise ValueError(
+                f"arguments: {key}: {str(value)[:40]}, but the file holds {most} values"
+            )
+    return found
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of the annotated type: a plain one, None, a Literal or a union."""
+    if get_origin(hint) is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, choice) for choice in get_args(hint))
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is hint
+
+
+def _check_dtypes(model: Denoiser) -> None:
+    found = {str(a.dtype) for a in model.state_dict().values() if a.dtype.kind == "f"}
+    if len(found) > 1:
+        raise TypeError(f"tensors of {', '.join(sorted(found))}; expected one floating type")
+
+
+class _Blank(np.random.Generator):
+    """Draws zeros, and no more of them than a file of `held` values calls for.
+
+    A network that is about to be loaded needs no random weights; and one that asks for more weights
+    than its file holds is refused before it has taken the memory for them.
+    """
+
+    def __init__(self, held: int) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.held = held
+        self.left = 2 * held  # some draw twice: as a layer does, then by the paper's law
+
+    def _zeros(self, shape: Any) -> np.ndarray:
+        size = math.prod(shape)
+        self.left -= size
+        if size > self.held or self.left < 0:
+            raise ValueError(
+                f"its arguments ask for more parameters than the {self.held} values in the file"
+            )
+        return np.zeros(shape)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = ()) -> Any:
+        """Zeros of shape `size`."""
+        return self._zeros(size)
+
+    def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = ()) -> Any:
+        """Zeros of shape `size`."""
+        return self._zeros(size)
+
+    def standard_normal(self, size: Any = (), *_: Any, **__: Any) -> Any:
+        """Zeros of shape `size`."""
+        return self._zeros(size)

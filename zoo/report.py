@@ -9,19 +9,17 @@ The page stands alone: pictures are inside it, nothing is fetched. Drawing needs
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
 import json
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigrad import CheckpointError
+from minigrad import CheckpointError, checkpoint
+from minigrad.files import write_whole
 from minigrad.noise import Noise
 from zoo import recipes, registry
 from zoo.architectures import Denoiser
@@ -32,8 +30,9 @@ from zoo.denoise import denoise_image
 from zoo.metrics import psnr_images
 from zoo.noise import Law, parse
 from zoo.recipes import Recipe
+from zoo.training.contents import arrays_digest
 
-INSTALL = "pip install 'minigrad-zoo[plots]'"
+INSTALL = "pip install '.[plots]'"
 CROP = 256  # pixels that are shown of a photograph, before sub-pixel sampling 1,024
 PICTURES = 3
 FIRST_SEED = 10_000  # of the noise: far from the small numbers that recipes use
@@ -113,8 +112,11 @@ def _recipe(folder: Path) -> Recipe:
         raise ReportError(str(error)) from error
 
 
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log; a last line that was cut off by a kill is left out."""
+def _read_log(path: Path, damaged: bool = False) -> list[dict[str, Any]]:
+    """The whole lines of a log; a last line that was cut off by a kill is left out.
+
+    damaged: leave out whatever is not a record instead of raising ReportError.
+    """
     if not path.is_file():
         raise ReportError(f"{path}: no such file: the run has not logged anything")
     records: list[dict[str, Any]] = []
@@ -124,12 +126,16 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
             records.append(dict(record))
         except (ValueError, TypeError) as error:
+            if damaged:
+                continue
             raise ReportError(f"{path}: line {number} is not a JSON object: {error}") from error
     return records
 
 
-def _law(recipe: Recipe) -> Law:
-    """The noise that the run was validated on."""
+def _law(recipe: Recipe) -> Law | None:
+    """The noise that the run was validated on; None for stored pairs, which have their own."""
+    if recipe.stored_pairs:
+        return None
     return parse(recipe.validation.noise or recipe.stages[0].sampler.noise)
 
 
@@ -140,6 +146,8 @@ def _examples(recipe: Recipe, weights: Path) -> list[Example]:
     except CheckpointError as error:
         raise ReportError(str(error)) from error
     law = _law(recipe)
+    if law is None:
+        return []
     files = sample_files("test")[:PICTURES]
     return [_example(model, law, file, number) for number, file in enumerate(files)]
 
@@ -313,6 +321,9 @@ def _results(log: list[dict[str, Any]]) -> str:
 
 
 def _example_table(examples: list[Example], recipe: Recipe) -> str:
+    law = _law(recipe)
+    if law is None:
+        return "<p>No pictures: only the stored pairs have this noise.</p>"
     if not examples:
         return "<p>No weights yet: no pictures.</p>"
     rows: list[tuple[str, ...]] = [("photograph", "size", "noisy (dB)", "denoised (dB)")]
@@ -320,7 +331,7 @@ def _example_table(examples: list[Example], recipe: Recipe) -> str:
         size = f"{e.clean.shape[2]} x {e.clean.shape[1]}"
         rows.append((e.name, size, _number(e.psnr_noisy), _number(e.psnr)))
     protocol = (
-        f"Noise {_law(recipe).name}, minigrad.noise.Noise; peak 1, all pixels and channels; "
+        f"Noise {law.name}, minigrad.noise.Noise; peak 1, all pixels and channels; "
         "output clipped to [0, 1], not quantised; the noisy picture neither."
     )
     return _table(rows, numbers=True, head=True) + f"<p>{html.escape(protocol)}</p>"
@@ -331,14 +342,14 @@ def _environment(folder: Path) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     timing = folder / "timing.jsonl"
     if timing.is_file():
-        records = [record for record in _read_log(timing) if record.get("kind") == "start"]
+        records = [r for r in _read_log(timing, damaged=True) if r.get("kind") == "start"]
         for name, value in (records[-1] if records else {}).items():
             if name not in ("kind", "time"):
                 rows.append((name, str(value)))
     weights = folder / "model.safetensors"
     if weights.is_file():
         rows.append(("weights", weights.name))
-        rows.append(("sha256 of the weights", hashlib.sha256(weights.read_bytes()).hexdigest()))
+        rows.append(("sha256 of the arrays in it", arrays_digest(checkpoint.load(weights)[0])))
     return rows
 
 
@@ -369,11 +380,7 @@ def _inline_svg(content: bytes) -> str:
 
 def _replace(path: Path, content: bytes) -> None:
     """The file appears whole or not at all."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        part.write_bytes(content)
-        os.replace(part, path)
+        write_whole(path, content)
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}", exit_code=3) from error
-    finally:
-        part.unlink(missing_ok=True)

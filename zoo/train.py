@@ -25,10 +25,11 @@ from zoo import recipes
 from zoo.progress import Progress
 from zoo.recipes import Recipe, RecipeError
 from zoo.recipes.check import check
-from zoo.training.run import Run, TrainError
+from zoo.training.disk import TrainError
+from zoo.training.run import Run, recorded_device
 from zoo.training.trainer import Trainer
 
-__all__ = ["RecipeError", "TrainError", "TrainResult", "resume", "train"]
+__all__ = ["RecipeError", "TrainError", "TrainResult", "recorded_device", "resume", "train"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class TrainResult:
     """What a training run leaves.
 
     cause: "finished", or "stopped" by a signal (`resume` goes on).
-    before, after: {"psnr_images": dB, "psnr_global": dB, "mse": ...} of the noisy and of the
-    denoised validation set. seconds: of this session.
+    before, after: {"psnr_images": dB, "psnr_global": dB, "mse": ...} of the noisy validation set,
+    and of that set denoised with the weights in the file `weights`, which are those of the step
+    `weights_step`. seconds: of this session.
     """
 
     run: Path
     weights: Path
+    weights_step: int
     device: str
     step: int
     images: int
@@ -64,13 +67,15 @@ def train(
 ) -> TrainResult:
     """Train `recipe` (a Recipe, a name or a TOML file) into the run folder `out`.
 
-    data: a folder of pictures; None for the recipe's own (the bundled photographs).
+    data: a folder of pictures, or a file of stored pairs; None for the recipe's own (the bundled
+    photographs).
     device: "cpu", "cuda" or "auto". settings: `a.b=VALUE` texts, as for `--set`.
     resume: where `out` holds a run of this recipe, go on with it.
     progress: "auto", "bar", "lines", "none", or a Progress.
     report: whether a finished run gets its curves and pictures (where matplotlib is installed).
 
-    SIGINT and SIGTERM end the run after the current step, with a checkpoint.
+    SIGINT and SIGTERM end the run after the current step, with a checkpoint; a second SIGINT ends
+    it at once.
     Raises: RecipeError (wrong recipe, setting or pictures; exit code 2), TrainError (its
     `exit_code` tells the kind), DeviceError (3).
     """
@@ -102,14 +107,14 @@ def resume(
 ) -> TrainResult:
     """Go on with the run in the folder `run` from its newest checkpoint, bit for bit.
 
-    device: None for "auto". On another device, number of threads, BLAS core type or version the
-    numbers differ in their last bits; then a line says so.
-    Raises: TrainError, RecipeError, DeviceError.
+    device: None for the one that the run was on. On another device, number of threads, BLAS core
+    type or version the numbers differ in their last bits; then a line says so.
+    Raises: TrainError (also when the recipe or the pictures are not those of the checkpoint; exit
+    code 2), RecipeError, DeviceError.
     """
     shown = progress if isinstance(progress, Progress) else Progress(progress)
-    if not (Path(run) / "config.toml").is_file():
-        raise TrainError(f"{run}: not a run folder, config.toml is missing", exit_code=2)
-    return _continued(Path(run), _announced(device or "auto", shown), shown, report)
+    where = _announced(device or recorded_device(run), shown)
+    return _continued(Path(run), where, shown, report)
 
 
 def _announced(device: str, progress: Progress) -> str:
@@ -125,7 +130,11 @@ def _continued(folder: Path, device: str, progress: Progress, report: bool) -> T
         check(recipe)
         trainer = _trainer(recipe, device, progress)
         trainer.run = run
-        if trainer.restore():
+        found = run.newest()
+        if found is None:
+            run.take_up(None)
+        else:
+            trainer.resume(found)
             progress.say(f"resumed at step {trainer.position.step} of {recipe.steps}")
             if trainer.changed:
                 progress.say(f"not bit-identical to an undisturbed run: {trainer.changed}")
@@ -134,11 +143,14 @@ def _continued(folder: Path, device: str, progress: Progress, report: bool) -> T
 
 def _trainer(recipe: Recipe, device: str, progress: Progress) -> Trainer:
     try:
-        return Trainer(recipe, device, progress)
+        trainer = Trainer(recipe, device, progress)
     except RecipeError:
         raise
-    except (TypeError, ValueError) as error:  # arguments of the model, pictures
+    except (TypeError, ValueError) as error:  # pictures and files of pairs
         raise RecipeError(f"recipe {recipe.name}: {error}") from error
+    for note in trainer.feed.notes:
+        progress.say(note)
+    return trainer
 
 
 def _finished(trainer: Trainer, run: Run, report: bool) -> TrainResult:
@@ -149,16 +161,17 @@ def _finished(trainer: Trainer, run: Run, report: bool) -> TrainResult:
         cause = trainer.fit(stop.is_set)
     if report and cause == "finished" and importlib.util.find_spec("matplotlib") is not None:
         _write_report(run.folder, trainer.progress)
-    position = trainer.position
+    position, kept = trainer.position, dict(trainer.kept)
     return TrainResult(
         run=run.folder,
         weights=run.weights,
+        weights_step=int(kept.pop("step")),
         device=trainer.device,
         step=position.step,
         images=position.images,
         cause=cause,
         before=position.before,
-        after=position.after,
+        after=kept,
         seconds=time.monotonic() - begun,
     )
 

@@ -28,7 +28,7 @@ class Denoiser(Composite):
     architecture: str = ""
     """Name in the registry; empty for a network made without it."""
     arguments: Mapping[str, Any] = MappingProxyType({})
-    """The constructor arguments that differ from the defaults."""
+    """The constructor arguments that were given, without `dtype` and `rng`."""
     metadata: Mapping[str, str] = MappingProxyType({})
     """The text fields of the file that the weights came from."""
 
@@ -40,8 +40,8 @@ class Denoiser(Composite):
         cropped back.
 
         Args:
-            noisy: (N, channels, H, W), floating, values in [0, 1] (noise may exceed it), any H, W
-            >= 1.
+            noisy: (N, channels, H, W), floating, values in [0, 1] (noise may exceed it), H and W
+                of any size from 1.
             samples: draws to average, for stochastic networks; the others take no notice.
             seed: of those draws.
 
@@ -60,8 +60,7 @@ class Denoiser(Composite):
         if noisy.ndim != 4 or noisy.shape[1] != self.channels or 0 in noisy.shape:
             raise ValueError(
                 f"{type(self).__name__}.denoise: noisy: expected (N, {self.channels}, H, W) and "
-                "not empty, got "
-                f"{noisy.shape}"
+                f"not empty, got {noisy.shape}"
             )
         h, w = noisy.shape[2:]
         x = pad_to_multiple(noisy.astype(self.dtype, copy=False), self.multiple)
@@ -76,8 +75,7 @@ class Denoiser(Composite):
 
 
 def pad_to_multiple(x: Array, multiple: int) -> Array:
-    """(N, C, H, W) reflected at the bottom and right (edge not repeated) until both sides are
-    multiples.
+    """(N, C, H, W) reflected at the bottom and right (edge not repeated) to multiples.
 
     Borders wider than the picture reflect again; a side of one pixel is repeated.
     """

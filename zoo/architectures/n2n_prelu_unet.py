@@ -52,8 +52,8 @@ class DecoderBlock(Composite):
 class N2NPReLUUNet(Denoiser):
     """U-Net of depth N_e on C_e encoder and C_d = 2 C_e decoder features, all convolutions 3x3.
 
-        conv0, phi -> E1 .. E_Ne (each halves the image) -> conv1, phi -> D0 .. (each doubles it) ->
-        conv2, Sigmoid
+        conv0, phi -> E1 .. E_Ne (each halves the image) -> conv1, phi
+                   -> D0 .. (each doubles it) -> conv2, Sigmoid
 
     The decoder blocks read the skips E_(Ne-1), ..., E1, x; the deepest encoder output is no skip.
     With `share_blocks` one encoder block serves all scales and one decoder block all the middle

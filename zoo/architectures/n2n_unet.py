@@ -16,8 +16,8 @@ class N2NUNet(Denoiser):
     linear one.
 
         enc_conv0, 1 | pool | 2 | pool | 3 | pool | 4 | pool | 5 | pool | enc_conv6
-        up, cat pool4, dec_conv5a, 5b | up, cat pool3, 4a, 4b | up, cat pool2, 3a, 3b | up, cat
-        pool1, 2a, 2b | up, cat input, 1a, 1b, 1c
+        up, cat pool4, dec_conv5a, 5b | up, cat pool3, 4a, 4b | up, cat pool2, 3a, 3b
+        up, cat pool1, 2a, 2b | up, cat input, 1a, 1b, 1c
 
     The paper's pictures lie in [-0.5, 0.5]; here both sides are in [0, 1] and `offset` (0.5) is
     taken off first and put back last.

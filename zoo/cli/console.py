@@ -1,7 +1,8 @@
 """What every verb shares: exit codes, the two output channels, the first line, nearest names.
 
-With `--json` the standard output holds exactly one JSON object; everything said on the way goes
-to the standard error.
+With `--json` the standard output holds exactly one JSON object, whose `ok` says whether all went
+well; everything said on the way goes to the standard error. A failure is the object
+{"ok": false, "error": TEXT, "exit_code": CODE}.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def first_line(args: argparse.Namespace, device: str | None = None) -> str:
         DeviceError: `--device cuda` without a usable GPU.
     """
     from minigrad.backend import resolve_device
-    from zoo.cli import blas
+    from zoo import blas
 
     device = resolve_device(args.device if device is None else device)
     note = blas.note() if device == "cpu" else ""
@@ -86,8 +87,17 @@ def first_line(args: argparse.Namespace, device: str | None = None) -> str:
 
 
 def emit(record: dict[str, Any]) -> None:
-    """Print one JSON object on the standard output; paths become text, non-finite numbers null."""
-    print(json.dumps(_plain(record), ensure_ascii=False, allow_nan=False))
+    """Print one JSON object on the standard output, with `ok` true unless the record says it.
+
+    Paths become text, non-finite numbers null. All characters are ASCII, so that any file name
+    can be printed whatever the terminal's encoding.
+    """
+    print(json.dumps(_plain({"ok": True, **record}), allow_nan=False))
+
+
+def emit_failure(error: str, code: int) -> None:
+    """Print the JSON object of a verb that failed as a whole."""
+    emit({"ok": False, "error": error, "exit_code": code})
 
 
 def table(
@@ -97,13 +107,15 @@ def table(
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    sheet = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left")
+    # Text, not str: square brackets in a file's name are no markup.
+    sheet = Table(title=Text(title) if title else None, box=SIMPLE_HEAD, title_justify="left")
     for index, column in enumerate(columns):
         justify: Literal["left", "right"] = "left" if index < words else "right"
         sheet.add_column(column, justify=justify, overflow="fold")
     for row in rows:
-        sheet.add_row(*(_escaped(cell) for cell in row))
+        sheet.add_row(*(Text(str(cell)) for cell in row))
     # A pipe has no width: wide enough that no cell is folded there.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     console.print(sheet)
@@ -117,12 +129,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _indent(text: str) -> str:
     return "\n".join("  " + line for line in text.strip().splitlines())
-
-
-def _escaped(cell: object) -> str:
-    from rich.markup import escape
-
-    return escape(str(cell))
 
 
 def _plain(value: Any) -> Any:

@@ -29,7 +29,7 @@ def add(verbs: Any) -> None:
         "show a network layer by layer, with its receptive field",
         "zoo info n2n-prelu-unet\nzoo info runs/demo/model.safetensors --size 64",
     )
-    verb.add_argument("model", help="a name of `zoo list`, or a .safetensors file")
+    verb.add_argument("model", help="a name of `zoo list`, a .safetensors file, or a run folder")
     verb.add_argument(
         "--size", type=int, default=32, help="side of the input in pixels (default: 32)"
     )
@@ -38,39 +38,30 @@ def add(verbs: Any) -> None:
 # --------------------------------------------------------------------------- finding a network
 
 
-def weights_folder() -> Path:
-    """Where the bundled weights are."""
-    return Path(__file__).parent.parent / "weights"
-
-
-def bundled_weights() -> dict[str, Path]:
-    """The bundled weight files by name."""
-    return {path.stem: path for path in sorted(weights_folder().glob("*.safetensors"))}
-
-
 def find(name: str) -> tuple[Denoiser, str]:
     """The network that `name` means, and what was taken.
 
-    `name` is a weights file, the name of bundled weights, or a name of the registry (then
-    untrained).
+    `name` is a weights file, a run folder, the name of bundled weights, or a name of the registry
+    (then untrained).
 
     Raises:
         CliError: nothing of that name; the nearest names are told.
     """
     import zoo
+    from zoo.inference.weights import bundled_weights, weights_file
 
-    path = Path(name)
-    if path.is_dir() and (path / "model.safetensors").is_file():
-        path = path / "model.safetensors"
-    if path.is_file() or path.suffix == ".safetensors":
-        return load(path), f"weights {path}"
     known = zoo.list_models()
+    try:
+        path = weights_file(name)
+    except FileNotFoundError as error:
+        if name not in known:
+            raise CliError(str(error)) from error
+        path = None
+    if path is not None:
+        return load(path), f"weights {path}"
     if name in known:
         return zoo.create(name), "untrained"
-    bundled = bundled_weights()
-    if name in bundled:
-        return load(bundled[name]), f"bundled weights {name}"
-    names = [*known, *bundled]
+    names = [*known, *bundled_weights()]
     close = nearest(name, names) or f"; there are: {', '.join(names)}"
     raise CliError(f"{name}: no file and no network of that name{close}")
 
@@ -84,29 +75,26 @@ def load(path: Path) -> Denoiser:
     import zoo
     from minigrad import CheckpointError
 
-    if path.is_dir() and (path / "model.safetensors").is_file():
-        path = path / "model.safetensors"
-    if not path.is_file():
-        raise CliError(f"{path}: no such file")
     try:
         return zoo.load(path)
-    except (CheckpointError, OSError, ValueError, KeyError, TypeError) as error:
-        text = str(error)
-        raise CliError(text if str(path) in text else f"{path}: {text}") from error
+    except CheckpointError as error:
+        raise CliError(str(error)) from error
 
 
-def trained(name: str) -> Denoiser:
-    """The trained network that `name` means.
+def trained(name: str) -> tuple[Denoiser, str]:
+    """The trained network that `name` means, and what was taken.
 
     Raises:
         CliError: nothing of that name, or a network without weights.
     """
+    from zoo.inference.weights import bundled_weights
+
     model, what = find(name)
     if what == "untrained":
         bundled = bundled_weights()
         have = f"; bundled weights: {', '.join(bundled)}" if bundled else ""
         raise CliError(f"{name}: is a network without weights; name a .safetensors file{have}")
-    return model
+    return model, what
 
 
 # --------------------------------------------------------------------------- list
@@ -117,6 +105,7 @@ def run_list(args: argparse.Namespace) -> int:
     import fnmatch
 
     import zoo
+    from zoo.inference.weights import bundled_weights
     from zoo.recipes import get, list_recipes
     from zoo.registry import REGISTRY
 
@@ -269,4 +258,9 @@ def _print_info(args: argparse.Namespace, record: dict[str, Any]) -> None:
     for line in lines:
         say(args, line)
     for key, value in sorted(record["metadata"].items()):
-        say(args, f"metadata         {key} = {value}")
+        first, *more = value.splitlines() or [""]
+        if more:  # a text of several lines, such as the recipe, begins below its name
+            first, more = "", [first, *more]
+        say(args, f"metadata         {key} = {first}".rstrip())
+        for line in more:
+            say(args, f"{'':17}  {line}".rstrip())

@@ -27,9 +27,10 @@ from zoo.cli.console import (
 
 if TYPE_CHECKING:
     from zoo.denoise import FileResult
-    from zoo.evaluate import Evaluation
+    from zoo.evaluate import Evaluation, Failure
 
-FileProgress = Callable[[Path, int, int, int, int], None]
+Show = Callable[[str, int, int, int, int], None]
+"""Called with (picture, its number, pictures in all, tiles done, tiles of this picture)."""
 LINE_EVERY = 5.0  # seconds between plain progress lines
 
 
@@ -59,11 +60,18 @@ def add(verbs: Any) -> None:
         run_denoise,
         "denoise picture files and folders",
         "zoo denoise photo.png --out clean\n"
-        "zoo denoise photos --weights runs/demo/model.safetensors --out clean --ensemble 8",
+        "zoo denoise photos --weights runs/demo --out clean --ensemble 8",
     )
     verb.add_argument("inputs", nargs="+", metavar="IN", help="picture files or folders of them")
-    verb.add_argument("--weights", metavar="FILE", help="trained network (default: the bundled)")
+    verb.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="a .safetensors file, a run folder, or bundled weights (default: the bundled)",
+    )
     verb.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
+    verb.add_argument(
+        "--overwrite", action="store_true", help="replace results that are in the folder already"
+    )
     _add_tiles(verb)
     add_device(verb)
 
@@ -95,38 +103,38 @@ def _check(args: argparse.Namespace) -> None:
 
 def run_denoise(args: argparse.Namespace) -> int:
     """Denoise every picture named; complain about each that cannot be read, and go on."""
-    from zoo.denoise import check_output, default_weights, denoise_files, find_pictures
+    from zoo.denoise import ChannelError, OutputError, denoise_files
+    from zoo.inference.weights import default_weights
 
     device = first_line(args)
     _check(args)
-    out = Path(args.out)
     try:
-        weights = Path(args.weights) if args.weights else default_weights()
-        files = find_pictures(args.inputs)
-        check_output(files, out)
-    except (FileNotFoundError, ValueError) as error:
+        weights = args.weights or str(default_weights())
+    except FileNotFoundError as error:
         raise CliError(str(error)) from error
-    if not files:
-        raise CliError(f"{' '.join(args.inputs)}: holds no picture files")
-    model = models.load(weights).to(device)
+    model, _ = models.trained(weights)
+    model.to(device)
     try:
-        with _progress(args, len(files)) as show:
+        with _progress(args, every=0.0) as show:
             results = denoise_files(
                 model,
-                files,
-                out,
+                args.inputs,
+                args.out,
+                overwrite=args.overwrite,
                 tile=args.tile,
                 ensemble=args.ensemble,
-                progress=show,
+                progress=lambda file, *where: show(str(file), *where),
                 notice=complain,
             )
+    except (OutputError, ChannelError) as error:
+        raise CliError(str(error)) from error
     except OSError as error:
-        raise CliError(f"{out}: {error.strerror or error}", MACHINE) from error
+        raise CliError(f"{args.out}: {error.strerror or error}", MACHINE) from error
     return _tell_results(args, device, weights, results)
 
 
 def _tell_results(
-    args: argparse.Namespace, device: str, weights: Path, results: list[FileResult]
+    args: argparse.Namespace, device: str, weights: str, results: list[FileResult]
 ) -> int:
     for result in results:
         if result.error is not None:
@@ -135,6 +143,7 @@ def _tell_results(
     if args.json:
         emit(
             {
+                "ok": len(good) == len(results),
                 "device": device,
                 "weights": weights,
                 "ensemble": args.ensemble,
@@ -152,15 +161,20 @@ def _tell_results(
         )
     else:
         say(args, f"{len(good)} of {len(results)} pictures written to {args.out}")
+    return _code(results)
+
+
+def _code(results: list[FileResult] | list[Failure]) -> int:
+    """The exit code for what became of the pictures."""
     if any(result.machine for result in results):
         return MACHINE
-    return OK if len(good) == len(results) else USAGE
+    return USAGE if any(result.error is not None for result in results) else OK
 
 
 @contextmanager
-def _progress(args: argparse.Namespace, files: int) -> Iterator[FileProgress]:
-    """A bar on a terminal; elsewhere a line for each file, and every few seconds within a large
-    one.
+def _progress(args: argparse.Namespace, every: float) -> Iterator[Show]:
+    """A bar on a terminal; elsewhere a line for a picture that is done, at most one in `every`
+    seconds, and one every few seconds within a large picture.
     """
     stream = sys.stderr if args.json else sys.stdout
     if stream.isatty():
@@ -168,28 +182,28 @@ def _progress(args: argparse.Namespace, files: int) -> Iterator[FileProgress]:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("{task.fields[name]}"),
+            TextColumn("{task.fields[name]}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(file=stream), transient=True) as bar:
-            task = bar.add_task("denoise", total=float(files), name="")
+            task = bar.add_task(args.verb, total=None, name="")
 
-            def draw(file: Path, number: int, count: int, done: int, tiles: int) -> None:
-                place = number - 1 + done / tiles
-                bar.update(task, completed=place, name=f"{number}/{count} {file.name}")
+            def draw(picture: str, number: int, count: int, done: int, tiles: int) -> None:
+                name = f"{number}/{count} {Path(picture).name}"
+                bar.update(task, total=count, completed=number - 1 + done / tiles, name=name)
 
             yield draw
         return
     last = time.monotonic()
 
-    def write(file: Path, number: int, count: int, done: int, tiles: int) -> None:
+    def write(picture: str, number: int, count: int, done: int, tiles: int) -> None:
         nonlocal last
-        if done == tiles or time.monotonic() - last >= LINE_EVERY:
+        if time.monotonic() - last >= (every if done == tiles else LINE_EVERY):
             last = time.monotonic()
             inside = "" if done == tiles else f", tile {done}/{tiles}"
-            say(args, f"{number}/{count} {file}{inside}")
+            say(args, f"{number}/{count} {picture}{inside}")
 
     yield write
 
@@ -198,14 +212,22 @@ def _progress(args: argparse.Namespace, files: int) -> Iterator[FileProgress]:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    """Print one row per picture, the means, and the protocol that every figure belongs to."""
+    """Print one row per picture, the means, and the protocol that every figure belongs to.
+
+    A picture that cannot be judged is complained about, and the others are.
+    """
     from zoo.data.bundled import samples_dir
     from zoo.data.picture import ImageError
+    from zoo.denoise import ChannelError
     from zoo.evaluate import evaluate_folder
     from zoo.noise import LawError, parse
 
     device = first_line(args)
     _check(args)
+    if args.limit is not None and args.limit < 1:
+        raise CliError(f"--limit: expected at least 1 picture, got {args.limit}")
+    if args.seed < 0:
+        raise CliError(f"--seed: must not be negative, got {args.seed}")
     try:
         law = parse(args.noise)
     except LawError as error:
@@ -213,36 +235,36 @@ def run_evaluate(args: argparse.Namespace) -> int:
     folder = Path(args.data) if args.data else samples_dir("test")
     if not folder.exists():
         raise CliError(f"{folder}: --data: no such folder")
-    model = models.trained(args.model).to(device)
-    begun = time.monotonic()
-
-    def show(name: str, number: int, count: int) -> None:
-        nonlocal begun
-        if time.monotonic() - begun >= LINE_EVERY:
-            begun = time.monotonic()
-            complain(f"{number}/{count} {name}")
-
+    model, _ = models.trained(args.model)
+    model.to(device)
     try:
-        found = evaluate_folder(
-            model,
-            folder,
-            law,
-            args.seed,
-            limit=args.limit,
-            tile=args.tile,
-            ensemble=args.ensemble,
-            progress=show,
-        )
-    except (ImageError, ValueError) as error:
+        with _progress(args, every=LINE_EVERY) as show:
+            found = evaluate_folder(
+                model,
+                folder,
+                law,
+                args.seed,
+                limit=args.limit,
+                tile=args.tile,
+                ensemble=args.ensemble,
+                progress=show,
+                notice=complain,
+            )
+    except (ImageError, ChannelError) as error:
         raise CliError(str(error)) from error
+    for failure in found.failures:
+        complain(failure.error)
     if args.json:
-        emit({"device": device, "model": args.model, "data": folder, **found.record()})
+        record = {"ok": not found.failures, "device": device, "model": args.model, "data": folder}
+        emit({**record, **found.record()})
     else:
         _print_evaluation(args, found, folder)
-    return OK
+    return _code(found.failures)
 
 
 def _print_evaluation(args: argparse.Namespace, found: Evaluation, folder: Path) -> None:
+    if not found.rows:
+        return
     names = {name: name.replace("_", " ") for name in found.rows[0].values}
     rows: list[list[object]] = [
         [row.name, f"{row.size[1]}x{row.size[0]}", *(_figure(n, row.values[n]) for n in names)]

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+
+from minigrad.files import write_whole
 
 _PICKLE_LIMIT = 1 << 20  # bytes; the pickle of a pair has a few hundred
 _MEMO_LIMIT = 10_000
@@ -94,13 +96,9 @@ def write_pairs(
     """
     path = Path(path)
     _check_pair(path, first, second)
-    part = path.with_name(f".{path.name}.part")
     names = _KEYS[validation]
-    try:
-        save_file(dict(zip(names, map(np.ascontiguousarray, (first, second)), strict=True)), part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    sets = map(np.ascontiguousarray, (first, second))
+    write_whole(path, safetensors.numpy.save(dict(zip(names, sets, strict=True))))
 
 
 def _read_safetensors(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -83,6 +83,17 @@ class Photographs:
         start, h, w = int(self.starts[index]), int(self.heights[index]), int(self.widths[index])
         return self.words[start : start + h * w].reshape(h, w)
 
+    def to_gray(self) -> Photographs:
+        """The luma of every picture, as photographs of one channel; self where they are gray."""
+        if self.channels == 1:
+            return self
+        shapes = zip(self.heights, self.widths, strict=True)
+        planes = [
+            self.view(i).view(np.uint8).reshape(h, w, 4)[..., :3].transpose(2, 0, 1)
+            for i, (h, w) in enumerate(shapes)
+        ]
+        return Photographs([with_channels(plane, 1) for plane in planes])
+
     def crops(self, u: np.ndarray, size: int) -> Crops:
         """Square crops from uniform numbers u (N, 3) in [0, 1): picture, top, left.
 

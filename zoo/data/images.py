@@ -1,9 +1,11 @@
 """Picture files, read and written exactly: 8 and 16 bits, gray and colour, alpha kept.
 
+Pictures are turned as their EXIF data or TIFF tag says, and keep their colour profile.
+
 | format | read | written |
 | --- | --- | --- |
 | PNG | gray, RGB, with alpha, palette, 1, 2, 4, 8, 16 bits | gray, RGB, with alpha, 8, 16 bits |
-| JPEG | gray, RGB, CMYK (converted), turned as its EXIF says | gray, RGB, quality 95 |
+| JPEG | gray, RGB, CMYK (converted) | gray, RGB, quality 95 |
 | BMP | gray, RGB, palette | gray, RGB |
 | WEBP | RGB, with alpha | RGB, with alpha, lossless |
 | TIFF (extra `tiff`) | gray, RGB, with alpha, 8, 16 bits, one page | the same |
@@ -14,8 +16,6 @@ checked before anything is decoded.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -23,8 +23,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from minigrad.files import replacing
 from zoo.data import png16, tiff
-from zoo.data.picture import ImageError, Picture
+from zoo.data.picture import MAX_ICC, ImageError, Picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 256_000_000
@@ -41,15 +42,19 @@ _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
 def list_images(folder: str | Path) -> list[Path]:
     """The picture files directly in `folder`, by name; a path of a file gives that file.
 
-    Files that begin with a dot are left out. Raises: ImageError when the path does not exist.
+    Files that begin with a dot are left out. Raises: ImageError when the path does not exist or
+    cannot be read.
     """
     folder = Path(folder)
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise ImageError(folder, "no such file or folder")
-    files = (item for item in folder.iterdir() if item.suffix.lower() in SUFFIXES)
-    return sorted(item for item in files if item.is_file() and not item.name.startswith("."))
+    try:
+        if folder.is_file():
+            return [folder]
+        if not folder.is_dir():
+            raise ImageError(folder, "no such file or folder")
+        files = [item for item in folder.iterdir() if item.suffix.lower() in SUFFIXES]
+        return sorted(item for item in files if item.is_file() and not item.name.startswith("."))
+    except OSError as error:
+        raise ImageError(folder, f"cannot be read: {error.strerror or error}") from error
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -68,13 +73,14 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise ImageError(path, "is a folder") from error
     except PermissionError as error:
         raise ImageError(path, "no permission to read") from error
+    except OSError as error:
+        raise ImageError(path, f"cannot be read: {error.strerror or error}") from error
 
 
 def write_image(path: str | Path, picture: Picture, *, quality: int = 95) -> None:
     """Write a picture in the format of the path's suffix, at the picture's depth.
 
-    Values are rint(clip(x, 0, 1) * (2^depth - 1)). The file appears whole or not at all: it is
-    written under another name in the same folder and renamed.
+    Values are rint(clip(x, 0, 1) * (2^depth - 1)). The file appears whole or not at all.
 
     quality: of a JPEG, 1 to 95. Raises: ImageError when the format cannot hold the picture;
     OSError when the disk refuses.
@@ -85,15 +91,13 @@ def write_image(path: str | Path, picture: Picture, *, quality: int = 95) -> Non
         picture.levels()
     except ValueError as error:
         raise ImageError(path, f"cannot be written: {error}") from error
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as file:
+        write(file)
+
+
+def check_writable(path: str | Path, picture: Picture) -> None:
+    """Refuse what `write_image` would refuse because of the format. Raises: ImageError."""
+    _writer(Path(path), picture, quality=95)
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -108,11 +112,13 @@ def _read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
     kind = _kind(head)
     if kind is None:
         raise ImageError(path, "not a PNG, JPEG, BMP, WEBP or TIFF file")
+    gray_bits = 8
     if kind == "PNG":
-        width, height, depth, _ = png16.header(file, path)
+        width, height, depth, colour = png16.header(file, path)
         _check_size(path, width, height, max_pixels)
         if depth == 16:
             return png16.read(file, path)
+        gray_bits = depth if colour == 0 else 8
     file.seek(0)
     try:
         with _OPENERS[kind](file) as image:
@@ -121,7 +127,7 @@ def _read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
             if frames != 1:
                 raise ImageError(path, f"{kind} with {frames} frames; only one is supported")
             image.load()
-            return _from_pillow(image, kind)
+            return _from_pillow(image, gray_bits)
     except ImageError:
         raise
     # Pillow raises OSError, SyntaxError, ValueError, EOFError, struct.error, ... on damaged files.
@@ -148,12 +154,18 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
         raise ImageError(path, f"{width}x{height} pixels, more than the limit of {max_pixels}")
 
 
-def _from_pillow(image: Image.Image, kind: str) -> Picture:
+def _from_pillow(image: Image.Image, gray_bits: int) -> Picture:
+    """`gray_bits`: the depth of a gray PNG."""
     mode = image.mode
     icc = image.info.get("icc_profile") or None
-    if kind in ("JPEG", "WEBP"):
-        ImageOps.exif_transpose(image, in_place=True)
+    if icc is not None and len(icc) > MAX_ICC:
+        raise ValueError(f"a colour profile of more than {MAX_ICC} bytes")
+    ImageOps.exif_transpose(image, in_place=True)
     transparent = "transparency" in image.info
+    if transparent and gray_bits < 8:
+        # Pillow scales the levels to 0..255, but not the one that stands for "transparent".
+        top = (1 << gray_bits) - 1
+        image.info["transparency"] = (image.info["transparency"] & top) * 255 // top
     if mode == "P":
         image = image.convert("RGBA" if transparent else "RGB")
     elif mode in ("1", "L", "RGB") and transparent:
@@ -178,7 +190,7 @@ def _writer(path: Path, picture: Picture, quality: int) -> Callable[[BinaryIO], 
     if suffix not in SUFFIXES:
         raise ImageError(path, f"unknown picture format; known: {', '.join(SUFFIXES)}")
     if suffix in (".tif", ".tiff"):
-        return lambda file: tiff.write(file, path, picture)
+        return tiff.writer(path, picture)
     if suffix != ".png" and picture.depth == 16:
         raise ImageError(path, f"{suffix} holds 8 bits, the picture has 16: write .png or .tif")
     if suffix in (".jpg", ".jpeg", ".bmp") and picture.alpha is not None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+MAX_ICC = 1 << 20
+"""Largest colour profile that is carried along, in bytes: what Pillow reads from a PNG."""
 RGB_TO_GRAY = (0.299, 0.587, 0.114)  # luma of ITU-R BT.601
 
 
@@ -25,9 +27,10 @@ class Picture:
     """One picture.
 
     pixels: float32 (C, H, W) in [0, 1], C = 1 (gray) or 3 (RGB), levels / (2^depth - 1).
-    alpha: the alpha plane as it stands in the file, (H, W) uint8 or uint16, or None.
+    alpha: the alpha plane as it stands in the file, (H, W) uint8 or uint16, or None; the pixels
+    are never multiplied by it.
     depth: 8 or 16 bits a channel. mode: what the file held, such as "L", "RGB", "P", "RGBA;16".
-    icc: the file's colour profile, carried along untouched (8-bit files).
+    icc: the file's colour profile, carried along untouched.
     """
 
     pixels: np.ndarray
@@ -74,6 +77,22 @@ class Picture:
         if self.alpha is not None:
             planes = np.concatenate([planes, self.alpha[..., None]], axis=2)
         return np.ascontiguousarray(planes)
+
+
+def upright(levels: np.ndarray, orientation: int) -> np.ndarray:
+    """(H, W[, channels]) as it is to be shown, from the EXIF or TIFF tag Orientation, 1 to 8.
+
+    2, 4: mirrored left to right, top to bottom; 3: half a turn; 6, 8: to be turned a quarter
+    clockwise, anticlockwise; 5, 7: transposed along the main, the other diagonal. Another number
+    changes nothing.
+    """
+    if orientation in (5, 6, 7, 8):
+        levels = levels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        levels = levels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        levels = levels[::-1]
+    return np.ascontiguousarray(levels)
 
 
 def quantise(values: np.ndarray, depth: int = 8) -> np.ndarray:

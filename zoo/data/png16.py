@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from typing import BinaryIO
 
 import numpy as np
 import png
+from PIL import Image
 
-from zoo.data.picture import ImageError, Picture
+from zoo.data.picture import MAX_ICC, ImageError, Picture, upright
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MODES = {0: "L;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}
 _PLANES = {0: 1, 2: 3, 4: 2, 6: 4}
+_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PIECE = 1 << 16
 
 
@@ -39,10 +42,10 @@ def read(file: BinaryIO, path: Path) -> Picture:
         raise ImageError(path, f"16-bit PNG of unknown colour type {colour}")
     planes = _PLANES[colour]
     _check_stream(file, path, limit=height * (2 * planes * width + 1) + 8 * (height + width))
-    file.seek(0)
+    others = _others(file, path)
     levels = np.empty((height, width * planes), np.uint16)
     try:
-        reader = png.Reader(file=file)
+        reader = png.Reader(file=_essential(file, path))
         rows = reader.read()[2]
         count = 0
         for row in rows:
@@ -58,12 +61,14 @@ def read(file: BinaryIO, path: Path) -> Picture:
         clear = np.all(picture == np.asarray(key, np.uint16), axis=2, keepdims=True)
         alpha = np.where(clear, 0, 65535).astype(np.uint16)
         picture = np.concatenate([picture, alpha], axis=2)
+    picture = upright(picture, _orientation(others.get(b"eXIf", b"")))
     has_alpha = picture.shape[2] in (2, 4)
-    return Picture.from_levels(picture, _MODES[colour], has_alpha=has_alpha)
+    icc = _profile(path, others.get(b"iCCP", b""))
+    return Picture.from_levels(picture, _MODES[colour], has_alpha=has_alpha, icc=icc)
 
 
 def write(file: BinaryIO, picture: Picture) -> None:
-    """Write a 16-bit picture."""
+    """Write a 16-bit picture, with its colour profile."""
     levels = picture.levels()  # (H, W, planes)
     height, width, planes = levels.shape
     writer = png.Writer(
@@ -74,7 +79,66 @@ def write(file: BinaryIO, picture: Picture) -> None:
         alpha=planes in (2, 4),
     )
     rows = levels.astype(">u2").reshape(height, width * planes)
-    writer.write_packed(file, (row.tobytes() for row in rows))
+    if picture.icc:
+        # pypng writes no profile: it stands right after the header, whose 33 bytes come first.
+        buffer = io.BytesIO()
+        writer.write_packed(buffer, (row.tobytes() for row in rows))
+        content = buffer.getbuffer()
+        file.write(content[:33])
+        png.write_chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc))
+        file.write(content[33:])
+    else:
+        writer.write_packed(file, (row.tobytes() for row in rows))
+
+
+# --- beside the pixels ---------------------------------------------------------------------------
+
+
+def _others(file: BinaryIO, path: Path) -> dict[bytes, bytes]:
+    """The chunks of profile (iCCP) and EXIF data (eXIf), where there are any, not inflated."""
+    found: dict[bytes, bytes] = {}
+    for kind, length in _chunks(file, path):
+        if kind in (b"iCCP", b"eXIf") and kind not in found and length <= MAX_ICC:
+            found[kind] = file.read(length)
+    return found
+
+
+def _profile(path: Path, data: bytes) -> bytes | None:
+    """The colour profile in the chunk "name, 0, method, zlib stream"; None for a damaged one, which
+    viewers ignore too.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        profile = inflater.decompress(data[data.index(b"\0") + 2 :], MAX_ICC + 1)
+    except (ValueError, zlib.error):
+        return None
+    if len(profile) > MAX_ICC:
+        raise ImageError(path, f"a colour profile of more than {MAX_ICC} bytes")
+    return profile if inflater.eof and profile else None
+
+
+def _orientation(data: bytes) -> int:
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        return int(exif.get(0x0112, 1))
+    except Exception:  # whatever a damaged field leads to: then it says nothing
+        return 1
+
+
+# --- the pixels ----------------------------------------------------------------------------------
+
+
+def _essential(file: BinaryIO, path: Path) -> BinaryIO:
+    """The file without the chunks that do not make pixels: pypng would inflate them, unlimited."""
+    content = io.BytesIO(SIGNATURE)
+    content.seek(0, 2)
+    for kind, length in _chunks(file, path):
+        if kind in _NEEDED:
+            content.write(struct.pack(">I4s", length, kind))
+            content.write(file.read(length + 4))
+    content.seek(0)
+    return content
 
 
 def _check_stream(file: BinaryIO, path: Path, limit: int) -> None:
@@ -98,7 +162,16 @@ def _check_stream(file: BinaryIO, path: Path, limit: int) -> None:
 
 
 def _pixel_data(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """The contents of the IDAT chunks; checks every chunk's length against the file's."""
+    """The contents of the IDAT chunks, in pieces."""
+    for kind, left in _chunks(file, path):
+        while kind == b"IDAT" and left:
+            piece = file.read(min(left, _PIECE))
+            left -= len(piece)
+            yield piece
+
+
+def _chunks(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, int]]:
+    """Kind and length of every chunk, the file being at its content; no length exceeds the file."""
     size = file.seek(0, 2)
     position = len(SIGNATURE)
     while position + 12 <= size:
@@ -106,12 +179,7 @@ def _pixel_data(file: BinaryIO, path: Path) -> Iterator[bytes]:
         length, kind = struct.unpack(">I4s", file.read(8))
         if position + 12 + length > size:
             raise ImageError(path, f"truncated PNG: chunk {kind!r} reaches beyond the file's end")
-        if kind == b"IDAT":
-            left = length
-            while left:
-                piece = file.read(min(left, _PIECE))
-                left -= len(piece)
-                yield piece
+        yield kind, length
         if kind == b"IEND":
             return
         position += 12 + length

@@ -38,6 +38,9 @@ class PairSampler:
     recolour: with probability 1/2 the crop, before any noise, is given another black and white
     point in each channel, x -> black + (white - black) x, black in [0, 0.4), white in [0.6, 1).
     A few photographs have few colours; a network trained on them alone distorts all others.
+    gray: share of each batch that is made gray before the noise, which then is the same in all
+    channels, as it is in a gray picture. A network that has only seen independent noise in each
+    channel leaves most of it there.
     swap: input and target of a noise2noise pair change places with probability 1/2.
     pairs: number of different pairs; they come in the same order again and again, and the last
     batch of a round may be short. None: every step draws new ones. Augmenting, recolouring and
@@ -59,6 +62,7 @@ class PairSampler:
         objective: Objective = "noise2noise",
         augment: bool = False,
         recolour: bool = False,
+        gray: float = 0.0,
         swap: bool = False,
         pairs: int | None = None,
     ) -> None:
@@ -69,10 +73,13 @@ class PairSampler:
         for name, value in (("batch", batch), ("size", size), ("pairs", pairs or 1)):
             if value < 1:
                 raise ValueError(f"PairSampler: {name} must be at least 1, got {value}")
+        if not 0 <= gray <= 1:
+            raise ValueError(f"PairSampler: gray must be a share from 0 to 1, got {gray}")
         self.photographs = _photographs(pictures)
         self.law, self.batch_size, self.size = law, batch, size
         self.objective, self.augment, self.swap, self.pairs = objective, augment, swap, pairs
-        self.recolour = recolour
+        self.recolour, self.gray = recolour, gray
+        self.gray_photographs = self.photographs.to_gray() if gray else None
         self.seed = seed
         self._moves_seed = Noise(seed).fold_in(1).seed
         self._tones_seed = Noise(seed).fold_in(2).seed
@@ -97,15 +104,45 @@ class PairSampler:
         return _moved(batch, moves.integers(8, (count,))) if self.augment else batch
 
     def _pair(self, noise: Noise, tones: Noise, count: int) -> tuple[_Member, _Member]:
+        """Both members of `count` pairs: those in colour, then those in gray."""
         u = noise.uniform((count, 3), np.float64)
-        latent = self.photographs.crops(u, self.law.scale * self.size)
+        tone = None
         if self.recolour:
-            tone = _tone(tones.uniform((2, count, latent.shape[1])), tones.uniform((count, 1)))
-            latent = dataclasses.replace(latent, tone=tone)
+            channels = self.photographs.channels
+            tone = _tone(tones.uniform((2, count, channels)), tones.uniform((count, 1)))
+        colour = count - round(self.gray * count)
+        pairs = [self._seen(self.photographs, slice(0, colour), u, tone, noise)]
+        if self.gray_photographs is not None and colour < count:
+            pairs.append(self._seen(self.gray_photographs, slice(colour, count), u, tone, noise))
+        first, second = zip(*pairs, strict=True)
+        return _joined(first, self.photographs.channels), _joined(second, self.photographs.channels)
+
+    def _seen(
+        self,
+        photographs: Photographs,
+        part: slice,
+        u: np.ndarray,
+        tone: tuple[np.ndarray, np.ndarray] | None,
+        noise: Noise,
+    ) -> tuple[_Member, _Member]:
+        """The pairs `part` of the batch, cut from these photographs and seen through the law."""
+        latent = photographs.crops(u[part], self.law.scale * self.size)
+        if tone is not None:
+            black, white = (point[part, : photographs.channels] for point in tone)
+            latent = dataclasses.replace(latent, tone=(black, white))
         first = _Member(*self.law.observe(latent, noise))
         if self.objective == "noise2clean":
             return first, _Member(self.law.clean_of(latent).copy(), None)
         return first, _Member(*self.law.observe(latent, noise))
+
+
+def _joined(parts: Sequence[_Member], channels: int) -> _Member:
+    """The members one after the other, gray ones repeated to `channels`."""
+    if len(parts) == 1:
+        return parts[0]
+    images = [np.broadcast_to(m.image, (len(m.image), channels, *m.image.shape[2:])) for m in parts]
+    masks = [m.mask for m in parts if m.mask is not None]
+    return _Member(np.concatenate(images), np.concatenate(masks) if masks else None)
 
 
 def _photographs(pictures: Sequence[np.ndarray] | Photographs) -> Photographs:
@@ -155,6 +192,7 @@ class FixedSampler:
 
     order "slices": consecutive slices, as they lie; "shuffle": another order each epoch, from
     (seed, epoch). The last batch of an epoch may be short. uint8 is divided by 255.
+    augment, swap: as of `PairSampler`, other ones at each step.
 
     Raises: ValueError when the sets differ in shape, or for a wrong argument.
     """
@@ -167,6 +205,8 @@ class FixedSampler:
         batch: int,
         order: Literal["slices", "shuffle"] = "slices",
         seed: int = 0,
+        augment: bool = False,
+        swap: bool = False,
     ) -> None:
         if input.shape != target.shape or input.ndim != 4 or not len(input):
             raise ValueError(
@@ -177,10 +217,13 @@ class FixedSampler:
             raise ValueError(f"FixedSampler: order must be slices or shuffle, got {order!r}")
         if batch < 1:
             raise ValueError(f"FixedSampler: batch must be at least 1, got {batch}")
-        self.input, self.target = input, target
+        if augment and input.shape[2] != input.shape[3]:
+            raise ValueError(f"FixedSampler: augment needs square pictures, got {input.shape}")
+        self.input, self.target, self.augment, self.swap = input, target, augment, swap
         self.batch_size, self.order = batch, order
         self.steps_per_epoch = -(-len(input) // batch)
         self.seed = seed
+        self._moves_seed = Noise(seed).fold_in(1).seed
         self._epoch: tuple[int, np.ndarray] | None = None  # the last order, only to save time
 
     def batch(self, step: int) -> Batch:
@@ -189,7 +232,13 @@ class FixedSampler:
         which: slice | np.ndarray = slice(place * self.batch_size, (place + 1) * self.batch_size)
         if self.order == "shuffle":
             which = self._permutation(epoch)[which]
-        return Batch(_floating(self.input[which]), _floating(self.target[which]))
+        first = _Member(_floating(self.input[which]), None)
+        second = _Member(_floating(self.target[which]), None)
+        moves, count = Noise(self._moves_seed).at(step), len(first.image)
+        if self.swap:
+            first, second = _swapped(first, second, moves.uniform((count,)) < 0.5)
+        batch = Batch(first.image, second.image)
+        return _moved(batch, moves.integers(8, (count,))) if self.augment else batch
 
     def _permutation(self, epoch: int) -> np.ndarray:
         last = self._epoch

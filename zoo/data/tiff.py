@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from zoo.data.picture import ImageError, Picture
+from zoo.data.picture import MAX_ICC, ImageError, Picture, upright
 
 SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2  # the tag PhotometricInterpretation
+_ASSOCIATED = 1  # the tag ExtraSamples: colours are stored multiplied by alpha
+_ORIENTATION, _PROFILE = 274, 34675  # numbers of tags
 _SEPARATE = 2  # the tag PlanarConfiguration: one plane after the other
 
 
 def _tifffile(path: Path) -> Any:
+    """The package; ImageError where it is not installed."""
     try:
         import tifffile
     except ImportError as error:
@@ -34,12 +39,18 @@ def read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
             _check(page, path, max_pixels, file.seek(0, 2))
             values = page.asarray()
             extra = len(page.extrasamples)
+            associated = _ASSOCIATED in page.extrasamples
+            orientation = int(_tag(page, _ORIENTATION, 1))
+            icc = _profile(page, path)
             inverted = page.photometric == _WHITE_IS_ZERO
             planar = page.planarconfig == _SEPARATE
     except ImageError:
         raise
     # tifffile raises whatever a damaged field leads to: ValueError, KeyError, struct.error, ...
     except Exception as error:
+        if "imagecodecs" in str(error):
+            reason = f"this kind of compressed TIFF needs the extra 'tiff' (imagecodecs): {error}"
+            raise ImageError(path, reason) from error
         raise ImageError(path, f"damaged or unsupported TIFF: {error}") from error
     if values.ndim == 3 and planar:
         values = values.transpose(1, 2, 0)  # (H, W, samples)
@@ -51,9 +62,33 @@ def read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     if inverted:
         values = np.iinfo(values.dtype).max - values
+    values = upright(values, orientation)
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[planes]
     suffix = ";16" if values.dtype == np.uint16 else ""
-    return Picture.from_levels(values, mode + suffix, has_alpha=planes in (2, 4))
+    picture = Picture.from_levels(values, mode + suffix, has_alpha=planes in (2, 4), icc=icc)
+    return _divided_by_alpha(picture) if associated else picture
+
+
+def _divided_by_alpha(picture: Picture) -> Picture:
+    """Colours as they are where nothing shines through; 0 where all does."""
+    assert picture.alpha is not None
+    share = picture.alpha / np.float32(np.iinfo(picture.alpha.dtype).max)  # (H, W) in [0, 1]
+    pixels = np.divide(picture.pixels, share, out=np.zeros_like(picture.pixels), where=share > 0)
+    return dataclasses.replace(picture, pixels=np.minimum(pixels, 1))
+
+
+def _tag(page: Any, number: int, default: Any) -> Any:
+    tag = page.tags.get(number)
+    return default if tag is None else tag.value
+
+
+def _profile(page: Any, path: Path) -> bytes | None:
+    tag = page.tags.get(_PROFILE)
+    if tag is None:
+        return None
+    if tag.count > MAX_ICC:
+        raise ImageError(path, f"a colour profile of more than {MAX_ICC} bytes")
+    return bytes(tag.value)
 
 
 def _check(page: Any, path: Path, max_pixels: int, file_size: int) -> None:
@@ -73,18 +108,24 @@ def _check(page: Any, path: Path, max_pixels: int, file_size: int) -> None:
         raise ImageError(path, "truncated TIFF: fewer pixel data than its header declares")
 
 
-def write(file: BinaryIO, path: Path, picture: Picture) -> None:
-    """Write an uncompressed TIFF."""
+def writer(path: Path, picture: Picture) -> Callable[[BinaryIO], None]:
+    """What writes an uncompressed TIFF, with the colour profile.
+
+    Raises: ImageError when the extra is not installed.
+    """
     tifffile = _tifffile(path)
-    levels = picture.levels()  # (H, W, planes)
-    rgb = levels.shape[2] >= 3
-    extra = ("unassalpha",) if picture.alpha is not None else ()
-    values = levels[..., 0] if levels.shape[2] == 1 else levels
-    tifffile.imwrite(
-        file,
-        values,
-        photometric="rgb" if rgb else "minisblack",
-        planarconfig="contig" if values.ndim == 3 else None,
-        extrasamples=extra or None,
-        metadata=None,
-    )
+
+    def write(file: BinaryIO) -> None:
+        levels = picture.levels()  # (H, W, planes)
+        values = levels[..., 0] if levels.shape[2] == 1 else levels
+        tifffile.imwrite(
+            file,
+            values,
+            photometric="rgb" if levels.shape[2] >= 3 else "minisblack",
+            planarconfig="contig" if values.ndim == 3 else None,
+            extrasamples=None if picture.alpha is None else ("unassalpha",),
+            iccprofile=picture.icc,
+            metadata=None,
+        )
+
+    return write

@@ -122,7 +122,7 @@ class LevelLaw(Law):
                 f"got {_level(self.low, self.high)}"
             )
         if not np.isfinite(self._high):
-            raise LawError(f"{self.kind}: level must be finite, got {self.high}")
+            raise LawError(f"{self.kind}: level must be finite, got {_level(self.low, self.high)}")
 
     @property
     def name(self) -> str:

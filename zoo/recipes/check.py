@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import get_type_hints
+
 import numpy as np
 
 from minigrad.noise import Noise
 from zoo import noise, objectives, registry
-from zoo.recipes.config import RecipeError
-from zoo.recipes.schema import Recipe, Stage
+from zoo.data.images import SUFFIXES
+from zoo.recipes.config import RecipeError, checked, unknown_key
+from zoo.recipes.schema import STORED, Recipe, Stage
 
 
 def check(recipe: Recipe) -> None:
     """Raise RecipeError for the first setting that cannot work; the message names it."""
-    try:
-        registry.entry(recipe.model)
-    except registry.UnknownModelError as error:
-        raise RecipeError(f"model: {error}") from error
+    _check_model(recipe)
     if not recipe.stages:
         raise RecipeError("stages: expected at least one stage, got none")
+    pairs = _is_file_of_pairs(recipe.data)
     for number, stage in enumerate(recipe.stages):
-        _check_stage(stage, f"stages.{number}")
+        where = f"stages.{number}"
+        _check_stage(stage, where)
+        if pairs:
+            _check_stored(stage, where, Path(str(recipe.data)))
+        else:
+            _check_sampled(stage, where, recipe.data)
     judged = recipe.validation
     _positive("validation.every", judged.every)
     _positive("validation.images", judged.images)
@@ -27,10 +34,38 @@ def check(recipe: Recipe) -> None:
     _positive("checkpoint.every", recipe.checkpoint.every)
     _at_least_zero("seed", recipe.seed)
     _at_least_zero("validation.seed", judged.seed)
+    for name, value in (("size", judged.size), ("noise", judged.noise)):
+        if pairs and value is not None:
+            raise RecipeError(
+                f"validation.{name}: expected none, since {recipe.data} is judged as it is, "
+                f"got {value!r}; add --set validation.{name}=none"
+            )
     if judged.size is not None:
         _positive("validation.size", judged.size)
     if judged.noise is not None:
         _law("validation.noise", judged.noise)
+
+
+def _check_model(recipe: Recipe) -> None:
+    """The name, and the arguments by the types that the constructor declares."""
+    try:
+        entry = registry.entry(recipe.model)
+    except registry.UnknownModelError as error:
+        raise RecipeError(str(error)) from error
+    hints, known = get_type_hints(entry.make.__init__), entry.arguments
+    for key, value in recipe.model_args.items():
+        if key not in known:
+            raise RecipeError(unknown_key("model_args", key, known))
+        checked(hints[key], value, f"model_args.{key}")
+
+
+def _is_file_of_pairs(path: str | None) -> bool:
+    """Whether `data` is a file, and not a folder of pictures."""
+    if path is None or not Path(path).is_file():
+        return False
+    if Path(path).suffix.lower() in SUFFIXES:
+        raise RecipeError(f"data: {path}: a single picture; expected a folder, or a file of pairs")
+    return True
 
 
 def _check_stage(stage: Stage, where: str) -> None:
@@ -50,23 +85,58 @@ def _check_stage(stage: Stage, where: str) -> None:
     _positive(f"{where}.sampler.size", sampler.size)
     if sampler.pairs is not None:
         _positive(f"{where}.sampler.pairs", sampler.pairs)
-        if sampler.pairs % stage.batch % stage.micro_batches:
-            raise RecipeError(
-                f"{where}.sampler.pairs: the last batch of {sampler.pairs % stage.batch} cannot be "
-                f"cut into {stage.micro_batches} micro_batches"
-            )
-    law = _law(f"{where}.sampler.noise", sampler.noise)
-    if stage.loss == "masked_mse" and not _hides_pixels(law):
-        raise RecipeError(f"{where}.loss: masked_mse needs a law that hides pixels, not {law.name}")
+    if not 0 <= sampler.gray <= 1:
+        raise RecipeError(f"{where}.sampler.gray: expected 0 to 1, got {sampler.gray}")
     if sampler.swap and objectives.entry(stage.objective).target != "noisy":
         raise RecipeError(f"{where}.sampler.swap: only noise2noise pairs can be exchanged")
 
 
+def _check_sampled(stage: Stage, where: str, data: str | None) -> None:
+    """A stage that draws its pairs from photographs."""
+    sampler = stage.sampler
+    if sampler.noise == STORED:
+        raise RecipeError(
+            f"{where}.sampler.noise: {STORED!r} needs a file of pairs as data, "
+            f"got {data or 'the bundled photographs'}"
+        )
+    if sampler.shuffle:
+        raise RecipeError(f"{where}.sampler.shuffle: only a file of pairs has an order to change")
+    if sampler.pairs is not None and sampler.pairs % stage.batch % stage.micro_batches:
+        raise RecipeError(
+            f"{where}.sampler.pairs: the last batch of {sampler.pairs % stage.batch} cannot be "
+            f"cut into {stage.micro_batches} micro_batches"
+        )
+    law = _law(f"{where}.sampler.noise", sampler.noise)
+    if stage.loss == "masked_mse" and not _hides_pixels(law):
+        raise RecipeError(f"{where}.loss: masked_mse needs a law that hides pixels, not {law.name}")
+
+
+def _check_stored(stage: Stage, where: str, path: Path) -> None:
+    """A stage that learns from the file of pairs at `path`: it has noisy pictures, and no more."""
+    sampler = stage.sampler
+    if sampler.noise != STORED:
+        raise RecipeError(
+            f"{where}.sampler.noise: the pairs of {path.name} are noisy as they are: expected "
+            f"{STORED!r}, got {sampler.noise!r}; add --set {where}.sampler.noise={STORED}"
+        )
+    if objectives.entry(stage.objective).target != "noisy":
+        raise RecipeError(
+            f"{where}.objective: {stage.objective} needs clean targets, which {path.name} lacks"
+        )
+    if stage.loss == "masked_mse":
+        raise RecipeError(f"{where}.loss: masked_mse needs masks, which {path.name} lacks")
+    for name in ("recolour", "gray"):
+        if getattr(sampler, name):
+            raise RecipeError(
+                f"{where}.sampler.{name}: it comes before the noise, which {path.name} has "
+                f"already; add --set {where}.sampler.{name}={'false' if name == 'recolour' else 0}"
+            )
+
+
 def _check_optimiser(stage: Stage, where: str) -> None:
     optimiser, schedule = stage.optimiser, stage.schedule
-    _at_least_zero(f"{where}.optimiser.lr", optimiser.lr)
-    _at_least_zero(f"{where}.optimiser.momentum", optimiser.momentum)
-    _at_least_zero(f"{where}.optimiser.weight_decay", optimiser.weight_decay)
+    for name in ("lr", "momentum", "weight_decay", "eps"):
+        _at_least_zero(f"{where}.optimiser.{name}", getattr(optimiser, name))
     if len(optimiser.betas) != 2 or not all(0 <= beta < 1 for beta in optimiser.betas):
         raise RecipeError(
             f"{where}.optimiser.betas: expected two numbers in [0, 1), got {optimiser.betas}"
@@ -77,8 +147,8 @@ def _check_optimiser(stage: Stage, where: str) -> None:
         )
     if not 0 <= schedule.fraction <= 1:
         raise RecipeError(f"{where}.schedule.fraction: expected 0 to 1, got {schedule.fraction}")
-    _at_least_zero(f"{where}.schedule.patience", schedule.patience)
-    _at_least_zero(f"{where}.schedule.warm_up", schedule.warm_up)
+    for name in ("patience", "threshold", "cooldown", "min_lr", "warm_up"):
+        _at_least_zero(f"{where}.schedule.{name}", getattr(schedule, name))
 
 
 def _law(name: str, text: str) -> noise.Law:

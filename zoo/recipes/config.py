@@ -61,13 +61,31 @@ def build(kind: type[T], table: Mapping[str, Any], where: str = "") -> T:
     hints = get_type_hints(kind)
     for key in table:
         if key not in hints:
-            raise RecipeError(_unknown(where, key, hints))
-    values = {key: _checked(hints[key], table[key], _join(where, key)) for key in table}
+            raise RecipeError(unknown_key(where, key, hints))
+    values = {key: checked(hints[key], table[key], _join(where, key)) for key in table}
     for item in dataclasses.fields(cast(Any, kind)):
         needed = (item.default, item.default_factory) == (dataclasses.MISSING, dataclasses.MISSING)
         if needed and item.name not in values:
             raise RecipeError(f"{_join(where, item.name)}: missing, it has no default")
     return kind(**values)
+
+
+def first_difference(one: Recipe, other: Recipe) -> str:
+    """The first setting in which two recipes differ, `a.b: VALUE -> VALUE`; "" when none does."""
+    before, after = _leaves(_plain(one)), _leaves(_plain(other))
+    for key in [*before, *after]:
+        if before.get(key) != after.get(key):
+            return f"{key}: {before.get(key, 'none')!s} -> {after.get(key, 'none')!s}"
+    return ""
+
+
+def _leaves(value: Any, where: str = "") -> dict[str, Any]:
+    """Single values by path."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        parts = [_leaves(item, _join(where, str(key))) for key, item in items]
+        return {key: item for part in parts for key, item in part.items()}
+    return {where: value}
 
 
 def _plain(value: Any) -> Any:
@@ -99,13 +117,13 @@ def _replaced(node: Any, kind: Any, keys: list[str], value: Any, done: str) -> A
     if not keys:
         if value == "none" and type(None) in get_args(kind):
             return None
-        return _checked(kind, value, done)
+        return checked(kind, value, done)
     key, rest = keys[0], keys[1:]
     path = _join(done, key)
     if dataclasses.is_dataclass(node):
         hints = get_type_hints(type(node))
         if key not in hints:
-            raise RecipeError(_unknown(done, key, hints))
+            raise RecipeError(unknown_key(done, key, hints))
         new = _replaced(getattr(node, key), hints[key], rest, value, path)
         return dataclasses.replace(cast(Any, node), **{key: new})
     if isinstance(node, tuple):
@@ -113,7 +131,7 @@ def _replaced(node: Any, kind: Any, keys: list[str], value: Any, done: str) -> A
         new = _replaced(node[index], get_args(kind)[0], rest, value, path)
         return (*node[:index], new, *node[index + 1 :])
     if isinstance(node, dict) and not rest:
-        return {**node, key: _checked(get_args(kind)[1], value, path)}
+        return {**node, key: checked(get_args(kind)[1], value, path)}
     raise RecipeError(f"{path}: {done} is a single value and has no parts")
 
 
@@ -123,8 +141,11 @@ def _index(key: str, length: int, path: str) -> int:
     return int(key)
 
 
-def _checked(kind: Any, value: Any, where: str) -> Any:
-    """The value as the declared type; integers serve as floats, lists as tuples."""
+def checked(kind: Any, value: Any, where: str) -> Any:
+    """The value as the declared type; integers serve as floats, lists as tuples.
+
+    where: its path, for the message. Raises RecipeError.
+    """
     if kind is Value or get_origin(kind) in (Union, types.UnionType):
         return _checked_union(kind, value, where)
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
@@ -136,11 +157,11 @@ def _checked(kind: Any, value: Any, where: str) -> Any:
         raise RecipeError(f"{where}: expected one of {choices}, got {value!r}{_near(value, kind)}")
     if get_origin(kind) in (tuple, list) and isinstance(value, list | tuple):
         part = get_args(kind)[0]
-        items = [_checked(part, item, _join(where, str(i))) for i, item in enumerate(value)]
+        items = [checked(part, item, _join(where, str(i))) for i, item in enumerate(value)]
         return cast(Any, get_origin(kind))(items)
     if get_origin(kind) is dict and isinstance(value, Mapping):
         part = get_args(kind)[1]
-        return {str(key): _checked(part, item, _join(where, key)) for key, item in value.items()}
+        return {str(key): checked(part, item, _join(where, key)) for key, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and type(value) is kind:
@@ -154,7 +175,7 @@ def _checked_union(kind: Any, value: Any, where: str) -> Any:
     for part in get_args(kind):
         if part is not type(None) and part is not float:
             try:
-                return _checked(part, value, where)
+                return checked(part, value, where)
             except RecipeError:
                 continue
     if float in get_args(kind) and type(value) in (int, float):
@@ -162,7 +183,8 @@ def _checked_union(kind: Any, value: Any, where: str) -> Any:
     raise RecipeError(f"{where}: expected {_name(kind)}, got {value!r}")
 
 
-def _unknown(where: str, key: str, known: Iterable[str]) -> str:
+def unknown_key(where: str, key: str, known: Iterable[str]) -> str:
+    """The message for a key that does not exist; it names the nearest and the known ones."""
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
     listed = ", ".join(names)

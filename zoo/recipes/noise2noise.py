@@ -46,7 +46,7 @@ SIMPLE = Recipe(
     model_args={"features": 64},
     stages=(
         Stage(
-            steps=7800,
+            steps=7815,  # 5 rounds of ceil(50,000 / 32)
             batch=32,
             optimiser=Optimiser("sgd", lr=10.0),
             sampler=Sampler("subpixel:8", size=32, pairs=50_000),
@@ -101,7 +101,9 @@ GAUSSIAN = Recipe(
             batch=8,
             optimiser=Optimiser("adam", lr=1e-3, betas=(0.9, 0.99)),
             schedule=Schedule("ramp-down", fraction=0.5, warm_up=100),
-            sampler=Sampler("gaussian:0-55", size=64, augment=True, recolour=True, swap=True),
+            sampler=Sampler(
+                "gaussian:0-55", size=64, augment=True, recolour=True, gray=0.25, swap=True
+            ),
             log_every=100,
         ),
     ),

@@ -13,6 +13,9 @@ from typing import Literal
 Value = str | int | float | bool | list[int] | list[float] | list[str]
 """What a free argument (of a model or an objective) may hold in a TOML file."""
 
+STORED = "stored"
+"""In place of a noise law: the pictures of a file of pairs are noisy as they are."""
+
 
 @dataclass(frozen=True)
 class Optimiser:
@@ -52,16 +55,20 @@ class Sampler:
     """Where training pairs come from: random crops of the photographs, seen twice through `noise`.
 
     noise: a law such as "gaussian:0-55" (units of 1/255) or "subpixel:8" (each pixel is one drawn
-    from an 8x8 block of a larger crop); the clean picture comes with it.
-    pairs: number of different pairs to draw before they come again; None for never.
+    from an 8x8 block of a larger crop); the clean picture comes with it. "stored": whole pictures
+    of a file of pairs, noisy as they are (`Recipe.data` is the file).
+    pairs: number of different pairs to draw before they come again; None for never. Of stored
+    pairs the first so many at most; None for all.
     """
 
     noise: str = "subpixel:8"
     size: int = 32  # pixels, height and width of what the network sees
     pairs: int | None = None
     augment: bool = False  # flips and turns, the same for input and target
+    gray: float = 0.0  # share of the pairs that are gray, with the same noise in all channels
     recolour: bool = False  # other black and white points for every second crop
     swap: bool = False  # noise2noise: exchange input and target at random
+    shuffle: bool = False  # stored pairs: another order in every epoch
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class Recipe:
     """Everything that decides the outcome of a training run.
 
     model, model_args: name and constructor arguments of the network.
-    data: folder of pictures; None for the bundled photographs.
+    data: folder of pictures, or file of stored pairs; None for the bundled photographs.
     """
 
     name: str
@@ -130,3 +137,8 @@ class Recipe:
     def steps(self) -> int:
         """Optimiser steps over all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def stored_pairs(self) -> bool:
+        """Whether it learns from a file of pairs that are noisy as they are."""
+        return any(stage.sampler.noise == STORED for stage in self.stages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import fnmatch
 from pathlib import Path
@@ -23,13 +24,18 @@ def list_recipes(pattern: str = "*") -> list[str]:
 def get(name: str | Path) -> Recipe:
     """The recipe of that name, or the one in a TOML file (a path that ends in .toml).
 
+    A relative `data` in a file is meant from the folder of that file.
+
     Raises RecipeError: unknown name (the nearest are told), unreadable or wrong file.
     """
     if str(name) in RECIPES:
         return RECIPES[str(name)]
     path = Path(name)
     if path.suffix == ".toml":
-        return from_toml(_text(path), where=str(path))
+        recipe = from_toml(_text(path), where=str(path))
+        if recipe.data is None:
+            return recipe
+        return dataclasses.replace(recipe, data=str((path.parent / recipe.data).resolve()))
     near = difflib.get_close_matches(str(name), RECIPES, n=3, cutoff=0.3) or sorted(RECIPES)
     raise RecipeError(
         f"unknown recipe {str(name)!r}: nearest are {', '.join(near)}; or give a .toml file"

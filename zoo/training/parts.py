@@ -10,13 +10,29 @@ from minigrad.schedule import ConstantLR, CosineLR, LinearWarmup, RampDown, Redu
 from minigrad.schedule import Schedule as LearningRate
 from zoo import registry
 from zoo.architectures import Denoiser
+from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import Recipe, Stage
 
 
 def network(recipe: Recipe) -> Denoiser:
-    """The recipe's network with the weights that its seed gives."""
+    """The recipe's network with the weights that its seed gives.
+
+    Raises RecipeError: its arguments do not go together, or it gives other channels than it takes.
+    """
     rng = np.random.default_rng(recipe.seed)
-    return registry.create(recipe.model, **recipe.model_args, dtype=recipe.dtype, rng=rng)
+    try:
+        made = registry.create(recipe.model, **recipe.model_args, dtype=recipe.dtype, rng=rng)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"model_args: {error}") from error
+    # One small picture tells, whatever the arguments are called.
+    given = (1, made.channels, made.multiple, made.multiple)
+    found = made.denoise(np.zeros(given, recipe.dtype)).shape
+    if found != given:
+        raise RecipeError(
+            f"model_args: {recipe.model} takes {given[1]} channels and gives {found[1]}; "
+            "training compares pictures of the same channels"
+        )
+    return made
 
 
 def optimiser(stage: Stage, parameters: list[Parameter]) -> Optimiser:

@@ -9,6 +9,7 @@
 
 A checkpoint records how long both logs were when it was written. After a kill the newest one that
 is whole is taken up, the logs are cut to those lengths, and training writes the same lines again.
+Nothing depends on timing.jsonl: it may be damaged or missing.
 """
 
 from __future__ import annotations
@@ -17,93 +18,34 @@ import contextlib
 import json
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from minigrad import checkpoint
+from minigrad.files import write_whole
+from zoo.training.disk import TrainError, disk
+from zoo.training.log import Log, Timing
 
 KEPT = 2  # checkpoints
 MAX_BYTES = 8 << 30  # of one checkpoint
 
 
-class TrainError(RuntimeError):
-    """Training could not start or go on; the message names the file or the setting.
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint that can be taken up, and why newer ones cannot.
 
-    `exit_code` is what a command line ends with: 1 the work failed, 2 wrong input, 3 disk.
+    passed: newer checkpoints, each with the reason.
     """
 
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-@contextlib.contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Turn a refusal of the disk into a TrainError that names `path` and the free space."""
-    try:
-        yield
-    except (OSError, checkpoint.CheckpointError) as error:
-        reason = str(getattr(error, "strerror", "") or error)
-        where = getattr(error, "filename", None) or path
-        text = reason if str(path) in reason else f"{where}: {reason}"
-        raise TrainError(f"{text}{_free(path)}", exit_code=3) from error
-
-
-def _free(path: Path) -> str:
-    existing = next((p for p in (path, *path.parents) if p.is_dir()), None)
-    if existing is None:
-        return ""
-    with contextlib.suppress(OSError):
-        return f" ({shutil.disk_usage(existing).free / 1e6:,.0f} MB free)"
-    return ""
-
-
-class Log:
-    """A file of JSON lines, appended, whose length can be recorded and restored."""
-
-    def __init__(self, path: Path) -> None:
-        """Open `path` for appending; it is made when it is not there."""
-        self.path = path
-        with disk(path):
-            self._file: IO[bytes] = open(path, "ab", buffering=0)  # noqa: SIM115
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record; a number that is not finite becomes null."""
-        line = json.dumps({key: _finite(value) for key, value in record.items()}, allow_nan=False)
-        with disk(self.path):
-            rest = memoryview(line.encode() + b"\n")
-            while rest:
-                rest = rest[self._file.write(rest) or 0 :]
-
-    def sync(self) -> int:
-        """Flush to the disk; the length in bytes."""
-        with disk(self.path):
-            os.fsync(self._file.fileno())
-            return os.fstat(self._file.fileno()).st_size
-
-    def cut(self, length: int) -> None:
-        """Drop what follows the first `length` bytes; TrainError when there are fewer."""
-        with disk(self.path):
-            size = os.fstat(self._file.fileno()).st_size
-            if size < length:
-                raise TrainError(
-                    f"{self.path}: expected at least the {length} bytes that the checkpoint "
-                    f"recorded, found {size}"
-                )
-            self._file.truncate(length)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    path: Path
+    arrays: dict[str, np.ndarray]
+    state: dict[str, Any]
+    passed: list[tuple[Path, str]]
 
 
 class Run:
@@ -123,13 +65,15 @@ class Run:
         Raises TrainError: the folder holds something, or cannot be written.
         """
         run = cls(folder)
+        if folder.exists() and not folder.is_dir():
+            raise TrainError(f"{folder}: expected an absent or empty folder, is a file", 2)
         with disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _refuse_occupied(folder)  # before a file of ours appears in it
             run._acquire()
             try:
                 _refuse_occupied(folder)
-                write_text(run.config, config)
+                write_whole(run.config, config)
                 run.checkpoints.mkdir()
             except BaseException:
                 run._release()
@@ -153,7 +97,7 @@ class Run:
 
     def _open(self) -> None:
         self.log = Log(self.folder / "log.jsonl")
-        self.timing = Log(self.folder / "timing.jsonl")
+        self.timing = Timing(self.folder / "timing.jsonl")
 
     def __enter__(self) -> Run:
         return self
@@ -197,41 +141,69 @@ class Run:
         path = self.checkpoints / f"step-{step:09d}.safetensors"
         with disk(path):
             checkpoint.save(path, arrays, text)
-            for old in self._steps()[KEPT:]:
+            for old in self.steps()[KEPT:]:
                 old.unlink()
 
-    def restore(self, cut: bool = True) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Arrays and state of the newest checkpoint that is whole, the logs cut to it.
+    def newest(self) -> Found | None:
+        """The newest checkpoint to go on from; None when there is none yet. Changes nothing.
 
-        cut: False leaves logs and files as they are. None, and empty logs, when there is no
-        checkpoint yet. Raises TrainError when none of those that are there can be read.
+        One is passed over when it cannot be read, or when the log ends before the line that it was
+        written after. Raises TrainError when all of those that are there are passed over.
         """
-        problems = []
-        for path in self._steps():
+        passed: list[tuple[Path, str]] = []
+        length = self.log.length()
+        for path in self.steps():
             try:
                 arrays, text = checkpoint.load(path, max_bytes=MAX_BYTES)
                 state = json.loads(text["state"])
-                if cut:
-                    self.log.cut(state["log_bytes"])
-                    self.timing.cut(state["timing_bytes"])
-            except (checkpoint.CheckpointError, KeyError, ValueError, TrainError) as error:
-                problems.append(str(error))
+                recorded = int(state["log_bytes"])
+            except (checkpoint.CheckpointError, KeyError, TypeError, ValueError) as error:
+                passed.append((path, str(error).removeprefix(f"{path}: ") or "no state in it"))
                 continue
-            for newer in self._steps():
-                if cut and newer > path:
-                    newer.unlink()  # unreadable: the run will write it again
-            return arrays, state
-        if problems:
-            raise TrainError(f"{self.folder}: no checkpoint can be read: {'; '.join(problems)}")
-        if cut:
-            self.log.cut(0)
-            self.timing.cut(0)
+            if length >= recorded:
+                return Found(path, arrays, state, passed)
+            passed.append((path, f"{self.log.path.name} has {length} bytes, it needs {recorded}"))
+        if passed:
+            told = "; ".join(f"{path.name}: {reason}" for path, reason in passed)
+            raise TrainError(f"{self.folder}: no checkpoint can be taken up: {told}")
         return None
 
-    def _steps(self) -> list[Path]:
+    def take_up(self, found: Found | None) -> list[str]:
+        """Cut the logs to a checkpoint, or to nothing; what was done to newer ones, a line each.
+
+        A checkpoint that was passed over is renamed: the run will write another in its place.
+        """
+        state = {} if found is None else found.state
+        self.log.cut(state.get("log_bytes", 0))
+        self.timing.cut(state.get("timing_bytes", 0))
+        lines = []
+        for path, reason in found.passed if found else []:
+            aside = path.with_name(f"{path.name}.passed-over")
+            with disk(path):
+                path.replace(aside)
+            lines.append(f"passed over {path.name} ({reason}); it is now {aside.name}")
+        return lines
+
+    def steps(self) -> list[Path]:
         """Checkpoint files, newest first."""
         named = re.compile(r"step-\d{9}\.safetensors")
         return sorted(p for p in self.checkpoints.iterdir() if named.fullmatch(p.name))[::-1]
+
+
+def recorded_device(folder: str | Path) -> str:
+    """The device of the newest checkpoint in a run folder; "auto" when there is none yet.
+
+    Raises TrainError: not a run folder.
+    """
+    run = Run(Path(folder))
+    if not run.config.is_file():
+        raise TrainError(f"{folder}: not a run folder, config.toml is missing", exit_code=2)
+    for path in run.steps() if run.checkpoints.is_dir() else []:
+        # Only the header is read here; a file that is damaged is told of when it is taken up.
+        with contextlib.suppress(SafetensorError, OSError, KeyError, TypeError, ValueError):
+            with safe_open(path, framework="numpy") as file:
+                return str(json.loads(file.metadata()["state"])["environment"]["device"])
+    return "auto"
 
 
 def _refuse_occupied(folder: Path) -> None:
@@ -256,17 +228,3 @@ def _lock_file(file: IO[str]) -> None:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file as one act: a temporary file, flushed and renamed."""
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

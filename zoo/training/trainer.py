@@ -6,10 +6,12 @@ is killed and resumed passes through the same numbers, bit for bit, as one that 
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,32 +21,15 @@ from zoo import objectives, registry
 from zoo.machine import differences, environment
 from zoo.objectives.base import Batch, Objective, split
 from zoo.progress import Progress
-from zoo.recipes.config import to_toml
+from zoo.recipes.config import first_difference, from_toml, to_toml
 from zoo.recipes.schema import Recipe
-from zoo.training import feeds, parts, watch
-from zoo.training.run import Run, TrainError, disk
-
-
-class Ahead:
-    """Runs `batch(step)` one step ahead in a thread; `batch` is pure, so nothing changes."""
-
-    def __init__(self, batch: Callable[[int], Batch]) -> None:
-        self._batch = batch
-        self._pool = ThreadPoolExecutor(max_workers=1)
-        self._next: tuple[int, Future[Batch]] | None = None
-
-    def __call__(self, step: int, last: bool = False) -> Batch:
-        """The batch of `step`; the next one is begun unless this is the `last`."""
-        held, self._next = self._next, None
-        ready = held[1] if held and held[0] == step else self._pool.submit(self._batch, step)
-        batch = ready.result()
-        if not last:
-            self._next = (step + 1, self._pool.submit(self._batch, step + 1))
-        return batch
-
-    def close(self) -> None:
-        """End the thread."""
-        self._pool.shutdown(cancel_futures=True)
+from zoo.training import parts, watch
+from zoo.training.ahead import Ahead
+from zoo.training.contents import change
+from zoo.training.disk import TrainError, disk
+from zoo.training.feeds import feed
+from zoo.training.judging import judge, judge_noisy
+from zoo.training.run import Found, Run
 
 
 @dataclass
@@ -72,12 +57,12 @@ class Trainer:
         self.xp = module_for(device)
         self.environment = environment(device)
         self.network = parts.network(recipe).to(device)
-        feeds.check_sizes(recipe, self.network.multiple)
-        pictures = feeds.pictures(recipe, self.network.channels)
-        self.photographs = pictures.train
-        self.validation = feeds.validation_set(recipe, pictures.validation)
+        self.feed = feed(recipe, self.network)
+        self.validation = self.feed.validation
         self.position = Position()
+        self.kept: dict[str, float] = {}  # metrics of the weights that were written, with "step"
         self.saved = -1  # step of the newest checkpoint
+        self.whole = True  # between two steps: what is in memory is a state to go on from
         self.changed = ""  # what differs from the machine of the checkpoint
         self.begun = time.monotonic()
         self._start_stage(0)
@@ -93,7 +78,7 @@ class Trainer:
         self.objective.astype(self.recipe.dtype).to(self.device)
         self.optimiser = parts.optimiser(stage, self.network.parameters())
         self.schedule = parts.schedule(stage)
-        self.batches = Ahead(feeds.training_batches(self.recipe, number, self.photographs))
+        self.batches = Ahead(self.feed.batches(number))
         self._clear_watch()
 
     def _clear_watch(self) -> None:
@@ -108,33 +93,47 @@ class Trainer:
     # --- the loop -----------------------------------------------------------------------------
 
     def fit(self, stop: Callable[[], bool]) -> str:
-        """Train to the end, or until `stop()` says so; returns "finished" or "stopped"."""
+        """Train to the end, or until `stop()` says so; returns "finished" or "stopped".
+
+        An exception between two steps leaves a checkpoint too, unless numbers are not finite.
+        """
         self.progress.start(self.recipe.steps, self.position.step)
         try:
-            if self.position.step == 0 and not self.position.before:
-                self._validate(record=True)
-                self._save()
-            while self.position.step < self.recipe.steps and not stop():
-                self._advance(record=True)
-            cause = "finished" if self.position.step == self.recipe.steps else "stopped"
-            self._save_if_new()
-            self._write_weights(last=True)
-            return cause
+            # Numbers that overflow are found by `_stop_if_bad`, which names step and layer.
+            with np.errstate(all="ignore"):
+                if self.position.step == 0 and not self.position.before:
+                    self.whole = False
+                    self._validate(record=True)
+                    self.whole = True
+                    self._save()
+                while self.position.step < self.recipe.steps and not stop():
+                    self._advance(record=True)
+                self._save_if_new()
+                self._finish()
+        except BaseException:
+            with contextlib.suppress(TrainError):  # the first cause is the one to tell
+                if self.whole and self._first_bad() == 0:
+                    self._save_if_new()
+            raise
         finally:
             self.progress.stop()
             self.batches.close()
+        return "finished" if self.position.step == self.recipe.steps else "stopped"
 
     def _advance(self, record: bool) -> None:
         """One step, and whatever is due after it; `record` False writes nothing."""
         number = self._stage_at(self.position.step)
         if number != self.number:
+            self.whole = False
             self.batches.close()
             self._start_stage(number)
+            self.whole = record
         stage, local = self.stage, self.position.step - self.first
-        self.optimiser.lr = self.schedule.lr(local)
-        self.objective.anneal(local / stage.steps)
         micro = self._parts(local)
         images = sum(len(part[0]) for part in micro)
+        self.whole = False
+        self.optimiser.lr = self.schedule.lr(local)
+        self.objective.anneal(local / stage.steps)
         outputs = self.objective.training_step(micro, self.optimiser)
         self.position.step += 1
         self.position.images += images
@@ -147,6 +146,7 @@ class Trainer:
             self._log(local, record)
         if local % self.recipe.validation.every == 0 or ends:
             self._validate(record)
+        self.whole = record
         if record:
             self.progress.step(step, images)
             if step % self.recipe.checkpoint.every == 0:
@@ -169,14 +169,17 @@ class Trainer:
         self.run.timing.write(self._time("train"))
         self.progress.show(loss=loss)
 
+    def _judge(self) -> dict[str, float]:
+        return judge(self.network, self.validation, self.recipe.validation.batch)
+
     def _validate(self, record: bool) -> None:
         """Judge the network on the validation set and tell the schedule."""
         if record:
             self._stop_if_bad()
-        found = feeds.judge(self.network, self.validation, self.recipe.validation.batch)
+        found = self._judge()
         position = self.position
         if not position.before:
-            position.before = feeds.judge_noisy(self.validation)
+            position.before = judge_noisy(self.validation)
             self._note(record, "noisy", position.before)
         position.after = found
         self._note(record, "validation", found)
@@ -186,7 +189,7 @@ class Trainer:
         if found["mse"] < position.best.get("mse", np.inf):
             position.best = {**found, "step": position.step}
             if record and self.recipe.validation.weights == "best":
-                self._write_weights()
+                self._write_weights(found)
 
     def _note(self, record: bool, kind: str, values: dict[str, float]) -> None:
         if record:
@@ -199,12 +202,9 @@ class Trainer:
         return {"kind": kind, "stage": self.number, **where, **values}
 
     def _time(self, kind: str) -> dict[str, Any]:
-        return {
-            "kind": kind,
-            "step": self.position.step,
-            "images": self.position.images,
-            "seconds": round(time.monotonic() - self.begun, 3),
-        }
+        seconds = round(time.monotonic() - self.begun, 3)
+        where = {"step": self.position.step, "images": self.position.images}
+        return {"kind": kind, **where, "seconds": seconds}
 
     # --- files --------------------------------------------------------------------------------
 
@@ -224,17 +224,44 @@ class Trainer:
             "seed": self.recipe.seed,
             "schedule": self.schedule.state_dict(),
             "recipe": to_toml(self.recipe),
+            "pictures": self.feed.contents,
             "environment": self.environment,
         }
         self.run.save(self.position.step, arrays, state)
         self.saved = self.position.step
 
-    def restore(self, cut: bool = True) -> bool:
-        """Take up the newest checkpoint, and cut the logs to it; whether there was one."""
-        found = self.run.restore(cut)
-        if found is None:
-            return False
-        arrays, state = found
+    def resume(self, found: Found) -> None:
+        """Go on from a checkpoint, and cut the logs to it.
+
+        Raises TrainError, before anything is changed, when the recipe or the pictures are not
+        those of the checkpoint.
+        """
+        self._require_same(found.state)
+        for line in self.run.take_up(found):
+            self.progress.say(line)
+        self._restore(found)
+
+    def _require_same(self, state: dict[str, Any]) -> None:
+        """The recipe and the contents of the pictures, wherever these are now."""
+        then = from_toml(state["recipe"], "the checkpoint's recipe")
+        told = first_difference(dataclasses.replace(then, data=self.recipe.data), self.recipe)
+        if told:
+            raise TrainError(
+                f"{self.run.config}: changed since the checkpoint of step {state['step']}: {told}; "
+                f"train by it into a new folder: zoo train {self.run.config} --out NEW",
+                exit_code=2,
+            )
+        told = change(state.get("pictures") or self.feed.contents, self.feed.contents)
+        if told:
+            where = self.recipe.data or "the bundled photographs"
+            raise TrainError(
+                f"{self.run.folder}: the pictures in {where} are not those of the checkpoint of "
+                f"step {state['step']}: {told}",
+                exit_code=2,
+            )
+
+    def _restore(self, found: Found) -> None:
+        arrays, state = found.arrays, found.state
         self.batches.close()
         self._start_stage(state["stage"])
         self.objective.load_state_dict(_under("objective", arrays))
@@ -244,55 +271,69 @@ class Trainer:
         self.position = Position(**{name: state[name] for name in vars(Position())})
         self.saved = self.position.step
         self.changed = differences(state["environment"], self.environment)
-        return True
 
-    def _write_weights(self, last: bool = False) -> None:
-        """Write model.safetensors for `zoo.load`.
-
-        At the end of a run that keeps its best weights they are there already.
-        """
-        if last and self.recipe.validation.weights == "best" and self.run.weights.exists():
+    def _finish(self) -> None:
+        """Write the weights of the last step, unless those of the best one are there already."""
+        best = self.position.best
+        if self.recipe.validation.weights == "best" and best and self.run.weights.exists():
+            self.kept = dict(best)
             return
-        stage, metrics = self.stage, {k: f"{v:.6g}" for k, v in self.position.after.items()}
+        done = self.position.step == self.recipe.steps
+        # Where a run was stopped no validation is due, and so none is logged.
+        self._write_weights(self.position.after if done else self._judge())
+
+    def _write_weights(self, judged: dict[str, float]) -> None:
+        """Write model.safetensors for `zoo.load`; `judged`: the metrics of these very weights."""
+        position, data = self.position, self.recipe.data
+        named = dataclasses.replace(self.recipe, data=data and Path(data).name)
         text = {
-            "noise": stage.sampler.noise,
-            "recipe": to_toml(self.recipe),
-            "step": str(self.position.step),
-            "images": str(self.position.images),
-            **{f"validation_{name}": value for name, value in metrics.items()},
+            "noise": self.stage.sampler.noise,
+            "recipe": to_toml(named),
+            "step": str(position.step),
+            "images": str(position.images),
+            "validation_step": str(position.step),
+            **{f"validation_{name}": f"{value:.6g}" for name, value in judged.items()},
         }
         with disk(self.run.weights):
             registry.save(self.run.weights, self.network, text)
+        self.kept = {**judged, "step": position.step}
 
     # --- numbers that are not finite ----------------------------------------------------------
 
+    def _first_bad(self) -> int:
+        """The first step whose loss is not finite or, by the parameters, will not be; else 0."""
+        if bad := int(self.bad):
+            return bad
+        values = [p.value for p in self.network.parameters()]
+        good = all(watch.all_finite(value) for value in values)
+        return 0 if good else self.position.step + 1
+
     def _stop_if_bad(self) -> None:
         """Stop when a loss or a parameter is not finite, naming the step and the layer."""
-        bad = int(self.bad)
-        if bad == 0:
-            values = [p.value for p in self.network.parameters()]
-            if all(watch.all_finite(value) for value in values):
-                return
-            bad = self.position.step + 1  # its loss would not be
-        raise TrainError(f"{self.run.folder}: {self._diagnosis(bad)}")
+        bad = self._first_bad()
+        if bad:
+            self.whole = False
+            raise TrainError(f"{self.run.folder}: {self._diagnosis(bad)}")
 
     def _diagnosis(self, bad: int) -> str:
         """Go back to the newest checkpoint, train up to the bad step and look into it."""
         self.progress.say(f"the loss of step {bad} is not finite; looking for the layer")
-        stage = self.number
-        if not self.restore(cut=False):
+        stage, found = self.number, self.run.newest()
+        if found is None:
             return f"step {bad}: the loss is not finite"
-        with np.errstate(all="ignore"):
-            while self.position.step < bad - 1:
-                self._advance(record=False)
-            if self._stage_at(self.position.step) != self.number:
-                self._start_stage(stage)
-            local = self.position.step - self.first
-            self.objective.anneal(local / self.stage.steps)
-            cause = watch.find(self.objective, self._parts(local))
+        self._restore(found)
+        while self.position.step < bad - 1:
+            self._advance(record=False)
+        if self._stage_at(self.position.step) != self.number:
+            self._start_stage(stage)
+        local = self.position.step - self.first
+        self.objective.anneal(local / self.stage.steps)
+        cause = watch.find(self.objective, self._parts(local))
         return (
             f"step {bad}: the loss is not finite; first not finite: {cause}. "
-            f"The checkpoint of step {self.saved} is good: resume with a lower learning rate"
+            f"The checkpoint of step {self.saved} is good, and would come to the same. Train with "
+            f"a lower rate: zoo train {self.run.config} --out NEW "
+            f"--set stages.{self.number}.optimiser.lr={self.stage.optimiser.lr / 10:g}"
         )
 
 
