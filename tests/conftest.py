@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.shared import shared_folder
+
 # Examples per layer. `make test` uses "ci" unless told otherwise, `make proof` uses "proof".
 for _name, _examples in (("dev", 10), ("ci", 25), ("proof", 500), ("thorough", 10_000)):
     settings.register_profile(
@@ -33,22 +35,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if getattr(getattr(item, "module", None), "IN_PROOF", False):
                 item.add_marker(pytest.mark.proof)
-
-
-def shared_folder() -> Path:
-    """The folder with photographs and reference numbers: `MINIGRAD_SHARED`, or `../shared`.
-
-    Where it is absent the test is skipped and says so; with `CI` set it fails instead, because
-    there nothing may be left out.
-    """
-    root = Path(__file__).resolve().parents[1]
-    folder = Path(os.environ.get("MINIGRAD_SHARED", root / ".." / "shared"))
-    if folder.is_dir():
-        return folder
-    reason = f"the shared folder {folder} is absent: set MINIGRAD_SHARED"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture

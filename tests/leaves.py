@@ -1,7 +1,8 @@
-"""Leaves that only the tests have: one that draws noise, one that has a buffer."""
+"""Modules that only the tests have: noise, a buffer, any function with any derivative."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,19 @@ class RunningMean(Module):
 
     def forward_and_vjp(self, x: Any) -> tuple[Any, Vjp]:
         return self.forward(x), once(lambda dy: dy)
+
+
+class Elementwise(Module):
+    """y = f(x) with dx = dy g(x)."""
+
+    def __init__(self, f: Callable[[Any], Any], g: Callable[[Any], Any]) -> None:
+        self.f, self.g = f, g
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return self.f(x)
+
+    def forward_and_vjp(self, x: np.ndarray) -> Any:
+        return self.f(x), once(lambda dy: dy * self.g(x))
 
 
 class TwoOutputs(Composite):

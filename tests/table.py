@@ -19,12 +19,16 @@ from zoo.architectures import N2NPReLUUNet, N2NSimple, N2NUNet
 
 @dataclass(frozen=True)
 class Built:
-    """A composite, a container or a leaf of the tests, with its input shapes."""
+    """A composite, a container or a leaf of the tests, with its input shapes.
+
+    `wrt`: the inputs that get a cotangent; None = all.
+    """
 
     name: str
     make: Callable[[Any], Module]
     shapes: tuple[tuple[int, ...], ...] = ((2, 2, 6, 5),)
     kinks: bool = False
+    wrt: tuple[int, ...] | None = None
 
     def module(self, dtype: Any) -> Module:
         module = self.make(dtype)
@@ -70,9 +74,9 @@ COMPOSITES: dict[str, Built] = {
         Built("Checkpoint", lambda d: Checkpoint(_twice(d)), kinks=True),
         Built("Checkpoint with noise", lambda d: Checkpoint(_noisy(d))),
         Built("Checkpoint with a buffer", lambda d: Checkpoint(_stateful(d))),
-        Built("Frozen", lambda d: Frozen(_twice(d))),
-        Built("Frozen inside", lambda d: Sequential(Frozen(conv(d)), conv(d))),
-        Built("Detach", lambda d: Detach()),
+        Built("Frozen", lambda d: Frozen(_twice(d)), wrt=()),
+        Built("Frozen inside", lambda d: Sequential(Frozen(conv(d)), conv(d)), wrt=()),
+        Built("Detach", lambda d: Detach(), wrt=()),
     )
 }
 

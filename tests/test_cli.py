@@ -269,7 +269,9 @@ def test_evaluate_other_laws_and_sizes(weights, tmp_path, capsys):
     assert main([*base, "subpixel:3"]) == 0
     assert json.loads(said(capsys)[0])["images"][0]["height_width"] == [10, 3]
     assert main([*base, "subpixel:16"]) == 2
-    assert "too few for subpixel:16" in said(capsys)[1]
+    out, err = said(capsys)
+    assert "narrow.png: 9x30 pixels are too few for subpixel:16" in err
+    assert json.loads(out)["images"] == [] and not json.loads(out)["ok"]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ def test_denoise(weights, photos, tmp_path, capsys):
     assert text.startswith("device:") and "2 of 2 pictures written" in text and err == ""
     assert {path.name for path in out.iterdir()} == {"0.png", "1.png"}
     (photos / "bad.png").write_text("no picture")
-    assert main([*base, "--json"]) == 2
+    assert main([*base, "--overwrite", "--json"]) == 2
     text, err = said(capsys)
     files = json.loads(text)["files"]
     assert [Path(file["source"]).name for file in files if file["error"]] == ["bad.png"]
@@ -326,7 +328,7 @@ def test_wrong_input_of_denoise(weights, photos, tmp_path, capsys):
 
 
 def test_missing_bundled_weights_are_said(photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("zoo.denoise.DEFAULT_WEIGHTS", "none.safetensors")
+    monkeypatch.setattr("zoo.inference.weights.DEFAULT", "none")
     assert main(["denoise", str(photos), "--out", str(tmp_path / "out")]) == 2
     assert "give --weights FILE" in said(capsys)[1]
 
@@ -362,7 +364,7 @@ def test_exit_codes_as_a_program(weights, photos, tmp_path):
     good = program("denoise", photos / "0.png", "--weights", weights, "--out", "out", cwd=tmp_path)
     assert good.returncode == 0 and good.stdout.startswith("device: ") and good.stderr == ""
     (photos / "bad.png").write_text("no picture")
-    mixed = program("denoise", photos, "--weights", weights, "--out", "out", cwd=tmp_path)
+    mixed = program("denoise", photos, "--weights", weights, "--out", "mixed", cwd=tmp_path)
     assert mixed.returncode == 2
     assert mixed.stderr.count("\n") == 1 and "bad.png" in mixed.stderr
     (tmp_path / "file").write_text("")

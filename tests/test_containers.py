@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.replay import Snapshot, noises
 from tests.hand_written_unet import WiredUNet
+from tests.leaves import Dropout, RunningMean
+from validation.cases import gradients
 from validation.residuals import held_bytes
 
 Rng = np.random.Generator
-
-
-def gradients(module: mg.Module) -> dict[str, np.ndarray]:
-    return {name: p.grad.copy() for name, p in module.named_parameters().items()}
 
 
 def conv(inputs: int, outputs: int, rng: Rng) -> mg.Conv2d:
@@ -43,6 +42,14 @@ def test_sequential_behaves_as_a_list() -> None:
     assert list(model.children()) == ["first", "second"]
     with pytest.raises(TypeError, match="child 1: expected a Module, got int"):
         mg.Sequential(relu, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["training", "wire", "touched", "forward", "macs", "a.b", ""])
+def test_sequential_refuses_names_that_would_break_it(name: str) -> None:
+    with pytest.raises(ValueError, match=f"Sequential.*{name!r}"):
+        mg.Sequential({"first": mg.ReLU(), name: mg.ReLU()})
+    with pytest.raises(TypeError, match="Sequential: name of a child: expected text, got 0"):
+        mg.Sequential({0: mg.ReLU()})  # type: ignore[dict-item]
 
 
 def test_an_empty_sequential_is_the_identity(rng: Rng) -> None:
@@ -73,6 +80,58 @@ def test_checkpoint_equals_the_plain_module_and_holds_less(rng: Rng) -> None:
     np.testing.assert_array_equal(vjp(dy), dx)
     for name, grad in gradients(plain).items():
         np.testing.assert_array_equal(grad, grads[name])
+
+
+def test_checkpoint_replays_the_step_and_the_draw_number(rng: Rng) -> None:
+    """Also when the training loop has gone on to the next step before the vjp is called."""
+    x, dy = (rng.standard_normal((3, 4)) for _ in range(2))
+    plain, wrapped = Dropout(), mg.Checkpoint(Dropout())
+    expected = plain.forward_and_vjp(x)[1](dy)
+    noise = wrapped.module.noise
+    _, vjp = wrapped.forward_and_vjp(x)
+    noise.at(1).rewind(5)
+    np.testing.assert_array_equal(vjp(dy), expected)
+    assert (noise.step, noise.draw) == (1, 5)
+
+
+def test_checkpoint_of_a_module_without_noise(rng: Rng) -> None:
+    x, dy = (rng.standard_normal((3, 4)) for _ in range(2))
+    silent = Dropout().eval()
+    silent.noise = None
+    np.testing.assert_array_equal(mg.Checkpoint(silent).forward_and_vjp(x)[1](dy), dy)
+
+
+def test_checkpoint_leaves_noise_and_buffers_where_they_were_after_an_error(rng: Rng) -> None:
+    class Breaks(mg.Sequential):
+        def forward_and_vjp(self, *xs: Any) -> Any:
+            super().forward_and_vjp(*xs)
+            raise RuntimeError("the second forward fails")
+
+    inside = Breaks(Dropout(), RunningMean(np.float64))
+    noise, mean = inside[0].noise, inside[1].running_mean
+    x = rng.standard_normal((3, 4))
+    _, vjp = mg.Checkpoint(inside).forward_and_vjp(x)
+    noise.at(2).rewind(9)
+    before = mean.copy()
+    with pytest.raises(RuntimeError, match="second forward"):
+        vjp(x)
+    assert (noise.step, noise.draw) == (2, 9)
+    np.testing.assert_array_equal(mean, before)
+
+
+def test_a_snapshot_finds_each_noise_once_and_puts_buffers_back() -> None:
+    noise = mg.Noise(3)
+    model = mg.Sequential(Dropout(noise=noise), Dropout(noise=noise), RunningMean())
+    model[1].noise_of_another_name = mg.Noise(4).at(7)
+    assert noises(model) == [noise, model[1].noise_of_another_name]
+    start, mean = Snapshot(model), model[2].running_mean
+    for _ in range(2):
+        noise.at(1).rewind(3)
+        mean[...] = 5
+        model[2].running_mean = np.full(1, 6, np.float32)
+        start.restore()
+        assert (noise.step, noise.draw) == (0, 0)
+        assert model[2].running_mean is mean and mean[0] == 0
 
 
 def test_frozen_is_a_constant_function(rng: Rng) -> None:

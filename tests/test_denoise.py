@@ -302,7 +302,10 @@ def test_a_full_disk_is_no_fault_of_the_file(tmp_path, monkeypatch):
 
 def test_find_pictures(tmp_path):
     source = mixed_folder(tmp_path / "in")
-    names = [path.name for path in find_pictures([source, "elsewhere.png"])]
+    (tmp_path / "empty").mkdir()
+    found, failures = find_pictures([source, tmp_path / "empty", "elsewhere.png"])
+    names = [path.name for path in found]
+    assert [f.error for f in failures] == [f"{tmp_path / 'empty'}: holds no picture files"]
     assert names == [*sorted(names[:-1]), "elsewhere.png"]
     assert "notes.txt" not in names and ".hidden.png" not in names
 

@@ -4,30 +4,57 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import zoo
-from zoo import doctor
+from zoo import blas, doctor
 from zoo.__main__ import main
-from zoo.cli import blas
+from zoo.inference import weights as weights_room
 
 ROOT = Path(zoo.__file__).parent.parent
 
 
-def test_doctor(capsys):
-    code = main(["doctor", "--json"])
+def test_doctor(capsys, monkeypatch, tmp_path):
+    weights = tmp_path / f"{weights_room.DEFAULT}.safetensors"
+    zoo.save(weights, zoo.create("n2n-simple", features=4))
+    monkeypatch.setattr(weights_room, "FOLDER", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     checks = {check["name"]: check for check in found["checks"]}
-    assert code == (0 if found["ok"] else 1)
-    assert {"Python", "packages", "BLAS", "BLAS core type", "CUDA", "matplotlib"} <= set(checks)
+    assert found["ok"]
+    for name in ("Python", "packages", "processors", "working folder"):
+        assert checks[name]["status"] == "ok", checks[name]
+    assert {"BLAS", "BLAS core type", "CUDA", "memory"} <= set(checks)
+    assert checks["Python"]["data"]["version"] == platform.python_version()
+    assert checks["packages"]["data"]["numpy"] == np.__version__
     assert checks["bundled photographs"]["status"] == "ok"
-    assert all(check["remedy"] for check in found["checks"] if check["status"] == "bad")
+    assert checks["bundled photographs"]["data"]["files"]
+    assert checks["bundled weights"]["status"] == "ok"
+    assert checks["bundled weights"]["data"]["files"] == [weights.name]
     main(["doctor"])
     assert "BLAS core type" in capsys.readouterr().out
+
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert main(["doctor", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    bad = [check for check in found["checks"] if check["status"] == "bad"]
+    assert not found["ok"] and [check["name"] for check in bad] == ["bundled weights"]
+    assert weights.name in bad[0]["finding"] and bad[0]["remedy"]
+
+
+def test_optional_packages_name_the_line_to_type():
+    absent = doctor._extra("no_such_module", "none", "tiff", "TIFF pictures")
+    assert (absent.status, absent.remedy) == ("note", "pip install '.[tiff]'")
+    assert absent.data == {"version": None}
+    present = doctor._extra("numpy", "numpy", "plots", "everything")
+    assert (present.status, present.data) == ("ok", {"version": np.__version__})
 
 
 def test_doctor_recommends_the_core_type(monkeypatch):
@@ -90,7 +117,7 @@ def test_the_library_never_sets_the_core_type():
 def test_slow_kernels_are_replaced_once(tmp_path):
     """Where NumPy is loaded with kernels that are called slow, the program starts again, once."""
     code = (
-        "import sys, numpy, zoo.cli.blas as b\n"
+        "import sys, numpy, zoo.blas as b\n"
         "b.choose = lambda e: None if e.get(b.VARIABLE) else 'SkylakeX'\n"
         "b._architecture_in_use = lambda: 'Haswell'\n"
         "b.start()\n"

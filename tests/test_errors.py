@@ -9,6 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import Composite, Module, Sequential
+from minigrad.wiring import as_tuple
 from tests.errors import ERRORS, Wrong, X
 from validation.rows import ROWS
 
@@ -45,6 +46,34 @@ def test_accumulate_names_parameter_and_both_forms() -> None:
     with pytest.raises(ValueError, match=r"Conv2d.*bias.*float32.*float64"):
         layer.accumulate(bias=np.zeros(2))
     assert not layer.d_weight.any() and not layer.d_bias.any()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_cotangent_of_another_form_is_refused(name: str, rng: np.random.Generator) -> None:
+    """No layer broadcasts the cotangent of its output, nor takes one of another dtype."""
+    sample = next(s for s in ROWS[name].samples() if s.values == "normal")
+    module, xs = sample.module(np.float32), sample.inputs(np.float32)
+    y, vjp = module.forward_and_vjp(*xs)
+    dys = [rng.standard_normal(out.shape).astype(out.dtype) for out in as_tuple(y)]
+    for wrong in (dys[0][..., None], np.float32(0.5) + dys[0].astype(np.float64)):
+        with pytest.raises(ValueError, match=f"{name}: cotangent of output 0: expected float32"):
+            vjp(wrong, *dys[1:])
+    with pytest.raises(ValueError, match=f"{name}: vjp: expected {len(dys)} cotangents"):
+        vjp(*dys, dys[0])
+    with pytest.raises(TypeError, match=f"{name}: cotangent of output 0: expected an array"):
+        vjp(0.5, *dys[1:])
+    vjp(*dys)
+
+
+def test_a_cotangent_of_the_wrong_batch_is_refused(rng: np.random.Generator) -> None:
+    layer = mg.Conv2d(3, 4, 3)
+    dy = rng.standard_normal((1, 4, 4, 3)).astype(np.float32)
+    expected = r"expected float32 \(2, 4, 4, 3\), got float32 \(1, 4, 4, 3\)"
+    with pytest.raises(ValueError, match=f"Conv2d: cotangent of output 0: {expected}"):
+        layer.forward_and_vjp(X)[1](dy)
+    with pytest.raises(ValueError, match=r"Sequential: cotangent of output 0: .* got float32 \(\)"):
+        Sequential(layer, mg.ReLU()).forward_and_vjp(X)[1](np.ones((), np.float32))
+    assert not layer.touched and not layer.d_weight.any()
 
 
 def test_arithmetic_on_a_wire_names_the_leaf_to_use() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad import Composite, GradientError, Module, check_adjoint, check_vjp, once
 from minigrad.noise import Noise
+from tests.leaves import Elementwise
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 3, 5, 6))
@@ -188,19 +188,6 @@ def test_message_names_values_and_worst_element() -> None:
     message = str(caught.value)
     assert "Slipped(): input 0: along a random unit direction, expected" in message
     assert "worst element: input 0[1, 2]: expected" in message
-
-
-class Elementwise(Module):
-    """y = f(x) with dx = dy g(x)."""
-
-    def __init__(self, f: Callable[[Any], Any], g: Callable[[Any], Any]) -> None:
-        self.f, self.g = f, g
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        return self.f(x)
-
-    def forward_and_vjp(self, x: np.ndarray) -> Any:
-        return self.f(x), once(lambda dy: dy * self.g(x))
 
 
 def relu(slope: float = 1.0) -> Elementwise:
@@ -404,6 +391,19 @@ def test_nan_is_not_agreement() -> None:
     bad = Elementwise(np.square, lambda x: x * np.nan)
     with pytest.raises(GradientError, match="nan"):
         check_vjp(bad, X)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-10, 1e-3, 1.0, 1e6, 1e100])
+def test_a_wrong_sign_is_found_at_any_size(size: float) -> None:
+    check_vjp(Elementwise(lambda x: size * x, lambda x: size), X)
+    check_vjp(Elementwise(lambda x: size * np.tanh(x), lambda x: size / np.cosh(x) ** 2), X)
+    for wrong in (-5 * size, 0.0, 1.001 * size):
+        with pytest.raises(GradientError, match="input 0"):
+            check_vjp(Elementwise(lambda x: size * x, lambda x, wrong=wrong: wrong), X)
+
+
+def test_where_all_is_zero_nothing_is_wrong() -> None:
+    assert check_vjp(Elementwise(lambda x: 0 * x, lambda x: 0.0), X).worst().part == 0
 
 
 def test_frozen_and_detached_parts() -> None:

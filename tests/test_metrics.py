@@ -1,8 +1,7 @@
-"""PSNR and SSIM against scikit-image and against hand calculations; figures and protocols."""
+"""PSNR and SSIM against scikit-image and against hand calculations."""
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from zoo.metrics import (
-    Protocol,
     psnr_global,
     psnr_images,
     psnr_list,
@@ -93,36 +91,3 @@ def test_wrong_shapes_are_named(images):
         psnr_global(noisy, clean[:4])
     with pytest.raises(ValueError, match="11x11"):
         ssim(noisy[0, :, :10], clean[0, :, :10])
-
-
-def test_protocol_applies_clip_quantise_and_border(images):
-    noisy, clean = images
-    clipped = np.clip(noisy, 0, 1)
-    rounded = np.rint(clipped * 255) / 255
-    inside = np.s_[..., 4:-4, 4:-4]
-    assert Protocol().measure(noisy, clean).value == psnr_images(noisy, clean)
-    assert Protocol(clip=True).measure(noisy, clean).value == psnr_images(clipped, clean)
-    figure = Protocol("psnr_global", quantise=True, border=4).measure(noisy, clean)
-    assert figure.value == psnr_global(rounded[inside], clean[inside])
-    assert Protocol("ssim").measure(noisy, clean).value == ssim_images(noisy, clean)
-
-
-def test_a_figure_says_how_it_was_made(images):
-    protocol = Protocol("psnr_global", clip=True, border=2, noise="gaussian:25", seed=3)
-    figure = protocol.measure(*images)
-    assert str(figure).endswith(
-        "dB (psnr_global, clipped, border 2, noise gaussian:25, seed 3, 5 images)"
-    )
-    fields = json.loads(json.dumps(figure.as_dict()))
-    assert fields.keys() == {
-        *("value", "unit", "images", "definition", "clip", "quantise", "border", "noise", "seed")
-    }
-    equal = Protocol().measure(images[1], images[1]).as_dict()
-    assert json.dumps(equal, allow_nan=False)
-
-
-def test_protocol_refuses_nonsense(images):
-    with pytest.raises(ValueError, match="psnr_images, psnr_global, ssim"):
-        Protocol("psnr")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="border"):
-        Protocol(border=20).measure(*images)

@@ -276,3 +276,20 @@ def test_modules_can_be_pickled() -> None:
     assert copy.eblocks[0] is copy.eblocks[3]
     x = np.random.default_rng(0).random((1, 3, 16, 16), dtype=np.float32)
     np.testing.assert_array_equal(copy(x), model(x))
+
+
+def test_a_partial_load_keeps_the_gradients_of_the_other_parameters(
+    rng: np.random.Generator,
+) -> None:
+    layer = mg.Conv2d(2, 3, 3, dtype=np.float64)
+    x = rng.standard_normal((2, 2, 5, 5))
+    y, vjp = layer.forward_and_vjp(x)
+    vjp(rng.standard_normal(y.shape))
+    optimiser = mg.SGD(layer.parameters(), lr=0.5)
+    expected = layer.bias - 0.5 * layer.d_bias
+    loaded = rng.standard_normal(layer.weight.shape)
+    layer.load_state_dict({"weight": loaded}, strict=False)
+    assert layer.touched == {"bias"}
+    optimiser.step()
+    np.testing.assert_array_equal(layer.weight, loaded)
+    np.testing.assert_allclose(layer.bias, expected)

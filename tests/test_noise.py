@@ -237,6 +237,7 @@ RNG = np.random.default_rng(0)
         (lambda: Noise(0).normal(3, np.float16), TypeError, "float32 or float64, got float16"),
         (lambda: Noise(0).uniform((2, -3)), ValueError, r"negative, got shape \(2, -3\)"),
         (lambda: Noise(0).integers(0, 3), ValueError, "high must lie .* got 0"),
+        (lambda: Noise(0).integers(2.5, 3), ValueError, "whole high must lie .* got 2.5"),
         (lambda: Noise(0).integers(2**32 + 1, 3), ValueError, "got 4294967297"),
     ],
 )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +10,10 @@ from safetensors.numpy import load_file
 
 from minigrad.module import Module, Parameter
 from minigrad.optim import SGD, Adam, Optimiser
+from tests.shared import NOISE2NOISE, stored_index
 
 torch = pytest.importorskip("torch")
 
-REFERENCE = Path(os.environ.get("MINIGRAD_SHARED", "../shared")) / "reference" / "noise2noise"
 SHAPES = [(3, 4), (5,), (2, 3, 3, 3), ()]
 
 
@@ -48,15 +45,13 @@ def grads_of(rng: np.random.Generator, weights: Weights, scale: float = 1.0) -> 
     return [np.asarray(rng.standard_normal(v.shape) * scale, dtype=v.dtype) for v in weights.values]
 
 
-def reference_cases() -> list[dict[str, Any]]:
-    file = REFERENCE / "optimizers_index.json"
-    return json.loads(file.read_text())["optimizers"]["cases"] if file.exists() else []
+STORED = stored_index("optimizers_index").get("optimizers", {"cases": []})["cases"]
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="no reference data")
-@pytest.mark.parametrize("case", reference_cases(), ids=lambda c: c["name"])
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("case", STORED, ids=lambda c: c["name"])
 def test_stored_traces(case: dict[str, Any]) -> None:
-    tensors = load_file(REFERENCE / "optimizers.safetensors")
+    tensors = load_file(NOISE2NOISE / "optimizers.safetensors")
     weights = Weights([tensors["p0.initial"], tensors["p1.initial"]])
     args = {k: v for k, v in case["args"].items() if k not in ("kind", "note")}
     lrs = case["lr_per_step"] or [args["lr"]] * 8
@@ -304,6 +299,30 @@ def test_bad_parameters() -> None:
     weights.give(list(grads_of(np.random.default_rng(0), weights)))
     with pytest.raises(TypeError, match="new optimiser after astype"):
         optimiser.step()
+
+
+def test_a_group_has_no_back_door() -> None:
+    """Whatever way a setting takes into a group, it is checked; the array of the rate stays."""
+    group = SGD(make().parameters(), lr=0.1).groups[0]
+    rate = group["lr"]
+    group.update(lr=5.0, momentum=1)
+    assert group["lr"] is rate and rate == 5.0 and group.lr_value == 5.0
+    assert type(group["momentum"]) is float
+    assert group.setdefault("lr", 7.0) is rate and rate == 5.0
+    for wrong in ({"lr": -1.0}, {"momentum": "much"}):
+        with pytest.raises(ValueError, match="SGD: (lr|momentum): expected a number >= 0"):
+            group.update(wrong)
+    with pytest.raises(KeyError, match="unknown setting 'momentun'"):
+        group.setdefault("momentun", 0.9)
+    with pytest.raises(KeyError, match="params"):
+        group.update(params=[])
+    with pytest.raises(TypeError):
+        group |= {"lr": -1.0}  # type: ignore[operator]
+    for remove in (lambda: group.pop("lr"), group.popitem, group.clear):
+        with pytest.raises(TypeError, match="cannot be removed"):
+            remove()
+    assert sorted(group) == ["dampening", "lr", "momentum", "nesterov", "params", "weight_decay"]
+    assert "4 parameters" in repr(group) and "'lr': 5.0" in repr(group)
 
 
 def test_no_temporaries() -> None:

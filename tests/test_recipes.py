@@ -11,6 +11,8 @@ import pytest
 from zoo import recipes
 from zoo.recipes import Recipe, RecipeError, Stage, schema
 from zoo.recipes.check import check
+from zoo.recipes.config import first_difference
+from zoo.training import parts
 
 NAMES = recipes.list_recipes()
 
@@ -159,7 +161,12 @@ def test_no_such_recipe(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("model=n2n-simpel", "model: .*n2n-simple"),
+        ("model=n2n-simpel", "^model: no network is called 'n2n-simpel'.*n2n-simple"),
+        ("model_args.features=x", "^model_args.features: expected an integer, got 'x'"),
+        ("model_args.features=true", "^model_args.features: expected an integer, got True"),
+        ("model_args.init=xaviar", "^model_args.init: expected one of 'native', 'xavier'"),
+        ("model_args.feature=3", "^model_args.feature: unknown key, nearest is 'features'"),
+        ("model_args.rng=3", "^model_args.rng: unknown key"),
         ("stages=[]", "stages: expected at least one stage"),
         ("stages.0.steps=0", "stages.0.steps: expected at least 1, got 0"),
         ("stages.0.micro_batches=5", "micro_batches: expected a divisor of the batch of 32"),
@@ -171,6 +178,11 @@ def test_no_such_recipe(tmp_path) -> None:
         ("stages.0.optimiser.betas=[0.9]", "betas: expected two numbers"),
         ("stages.0.schedule.factor=1.5", "schedule.factor: expected more than 0 and less than 1"),
         ("stages.0.schedule.fraction=2", "schedule.fraction: expected 0 to 1"),
+        ("stages.0.schedule.min_lr=-3", "schedule.min_lr: expected a finite number of at least 0"),
+        ("stages.0.schedule.cooldown=-3", "schedule.cooldown: expected a finite number of at"),
+        ("stages.0.schedule.threshold=nan", "schedule.threshold: expected a finite number of at"),
+        ("stages.0.optimiser.eps=-1", "optimiser.eps: expected a finite number of at least 0"),
+        ("stages.0.sampler.gray=2", "sampler.gray: expected 0 to 1, got 2"),
         ("checkpoint.every=0", "checkpoint.every: expected at least 1"),
         ("seed=-1", "seed: expected a finite number of at least 0"),
     ],
@@ -178,6 +190,35 @@ def test_no_such_recipe(tmp_path) -> None:
 def test_recipe_that_cannot_be_run(demo, setting, message) -> None:
     with pytest.raises(RecipeError, match=message):
         check(recipes.override(demo, [setting]))
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        ("n2n-unet", {"out_channels": 1}, "n2n-unet takes 3 channels and gives 1"),
+        ("n2n-prelu-unet", {"depth": 1}, "model_args: .*depth: expected at least 2, got 1"),
+        ("n2n-simple", {"features": 0}, "model_args: "),
+    ],
+)
+def test_arguments_that_do_not_go_together(model, arguments, message, demo) -> None:
+    recipe = dataclasses.replace(demo, model=model, model_args=arguments)
+    check(recipe)
+    with pytest.raises(RecipeError, match=message):
+        parts.network(recipe)
+
+
+def test_published_number_of_steps() -> None:
+    stage = recipes.get("n2n-simple").stages[0]
+    assert stage.steps == 5 * -(-50_000 // stage.batch)
+
+
+def test_the_first_difference_is_told(demo) -> None:
+    changed = recipes.override(demo, ["validation.noise=gaussian:3", "stages.0.batch=8"])
+    assert first_difference(demo, demo) == ""
+    assert first_difference(demo, changed) == "stages.0.batch: 32 -> 8"
+    assert first_difference(changed, demo) == "stages.0.batch: 8 -> 32"
+    changed = recipes.override(demo, ["validation.noise=gaussian:3"])
+    assert first_difference(demo, changed) == "validation.noise: none -> gaussian:3"
 
 
 def test_exchanging_needs_noisy_targets(demo) -> None:

@@ -1,7 +1,7 @@
 """Stored tensors of the noise2noise networks: operators, small networks, trained networks.
 
 The values were made in float64 by PyTorch and by the authors' own code; they are read from the
-folder `reference/noise2noise` of $MINIGRAD_SHARED. Traces of optimisers and schedules lie in the
+folder `reference/noise2noise` of the shared folder. Traces of optimisers and schedules lie in the
 same folder and are read by test_optim.py and test_schedule.py. Where the folder is absent the
 tests are skipped, but never in continuous integration.
 """
@@ -9,10 +9,7 @@ tests are skipped, but never in continuous integration.
 from __future__ import annotations
 
 import functools
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,33 +19,25 @@ from safetensors.numpy import load_file
 import minigrad as mg
 import zoo
 from minigrad.layers.pool import max_pool2d
+from tests.shared import NOISE2NOISE, stored_index
 from zoo.metrics import psnr_global, psnr_images
 
-REFERENCE = Path(os.environ.get("MINIGRAD_SHARED", "../shared")) / "reference" / "noise2noise"
-present = REFERENCE.is_dir()
-pytestmark = pytest.mark.skipif(
-    not present and not os.environ.get("CI"), reason=f"no reference data in {REFERENCE}"
-)
+pytestmark = pytest.mark.usefixtures("shared")  # skips, or fails with CI set, without the folder
 
 Tensors = Mapping[str, np.ndarray]
 
 
 @functools.cache
 def tensors(name: str) -> dict[str, np.ndarray]:
-    return load_file(REFERENCE / f"{name}.safetensors")
+    return load_file(NOISE2NOISE / f"{name}.safetensors")
 
 
-def index(name: str) -> Any:
-    file = REFERENCE / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-
-
-CASES: list[dict[str, Any]] = (index("ops_index") or {"cases": []})["cases"]
+CASES: list[dict[str, Any]] = stored_index("ops_index").get("cases", [])
 
 
 def test_the_reference_data_is_complete() -> None:
     assert len(CASES) == 74
-    optimisers = index("optimizers_index")
+    optimisers = stored_index("optimizers_index")
     assert len(optimisers["optimizers"]["cases"]) == 9
     assert len(optimisers["schedulers"]) == 12
 
@@ -222,7 +211,7 @@ def trained_unet(dtype: Any) -> zoo.Denoiser:
     model = zoo.create("n2n-prelu-unet", stem_activation="relu", dtype=dtype)
     weights = {k: a.astype(dtype) for k, a in tensors("dlfleuret_unet_weights").items()}
     load_once(model, weights)
-    aliases = index("pretrained_index")["dlfleuret_unet"]["aliases"]
+    aliases = stored_index("pretrained_index")["dlfleuret_unet"]["aliases"]
     assert set(model.state_dict()) == set(weights) | set(aliases)
     for alias, name in aliases.items():
         assert model.state_dict()[alias] is model.state_dict()[name]
@@ -257,13 +246,13 @@ def test_trained_network(name: str, dtype: Any) -> None:
         grad = model.named_parameters()[key].grad
         np.testing.assert_allclose(grad, expected, rtol=1e-4, atol=1e-5 * scale, err_msg=key)
     psnr = psnr_images(y, unit(images["clean"], dtype))
-    assert psnr == pytest.approx(index("pretrained_index")[name]["psnr_out"], abs=1e-4)
+    assert psnr == pytest.approx(stored_index("pretrained_index")[name]["psnr_out"], abs=1e-4)
 
 
 def test_the_noisy_test_images_have_the_stored_psnr() -> None:
     images = tensors("test_images")
     noisy, clean = (unit(images[k], np.float64) for k in ("noisy_input", "clean"))
-    stored = index("pretrained_index")["dlfleuret_unet"]["psnr_in"]
+    stored = stored_index("pretrained_index")["dlfleuret_unet"]["psnr_in"]
     assert psnr_images(noisy, clean) == pytest.approx(stored, abs=1e-9)
     assert psnr_global(noisy, clean) < stored
 
@@ -357,7 +346,9 @@ def test_sibling_unet() -> None:
     np.testing.assert_allclose(y32, stored["y_unclamped_float64"], rtol=0, atol=1e-3)
     np.testing.assert_allclose(np.clip(y32, 0, 255), stored["y_float32"], rtol=0, atol=1e-3)
     psnr = psnr_images(np.clip(y, 0, 255) / 255, unit(images["clean"], np.float64))
-    assert psnr == pytest.approx(index("pretrained_index")["teocala_unet"]["psnr_out"], abs=1e-4)
+    assert psnr == pytest.approx(
+        stored_index("pretrained_index")["teocala_unet"]["psnr_out"], abs=1e-4
+    )
 
 
 def test_sibling_simple_network() -> None:
@@ -388,4 +379,6 @@ def test_sibling_simple_network() -> None:
     y = 255 * model.forward((x - mean) / std)
     np.testing.assert_allclose(y, stored["y_float32"], rtol=0, atol=1e-3)
     psnr = psnr_images(y / 255, unit(images["clean"], np.float64))
-    assert psnr == pytest.approx(index("pretrained_index")["teocala_simple"]["psnr_out"], abs=1e-4)
+    assert psnr == pytest.approx(
+        stored_index("pretrained_index")["teocala_simple"]["psnr_out"], abs=1e-4
+    )

@@ -14,6 +14,7 @@ from PIL import Image
 import zoo
 from zoo import recipes
 from zoo.report import ReportError, write
+from zoo.training.contents import arrays_digest
 
 pytest.importorskip("matplotlib")
 
@@ -52,7 +53,7 @@ def test_files_of_a_run(tmp_path):
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("L"))
         assert pixels.shape[1] > 800 and pixels.std() > 5
-    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".part"]
+    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".partial"]
 
 
 def test_the_page_stands_alone_and_tells_all(tmp_path):
@@ -61,7 +62,15 @@ def test_the_page_stands_alone_and_tells_all(tmp_path):
     assert not [link for link in outside if not link.startswith("#")]
     assert page.count("<svg") == 1 and page.count("data:image/png;base64,") == 1
     assert "a &lt;b&gt;bold&lt;/b&gt; claim &amp; more" in page
-    for text in ("21.50", "21.00", "last (step 100)", "Imaginary", "9.9.9", "sha256", "subpixel:8"):
+    for text in (
+        "21.50",
+        "21.00",
+        "last (step 100)",
+        "Imaginary",
+        "9.9.9",
+        "sha256 of the arrays",
+        "subpixel:8",
+    ):
         assert text in page, text
     assert "raccoon" in page
 
@@ -94,7 +103,7 @@ def test_what_is_wrong_is_said(tmp_path, monkeypatch):
     with pytest.raises(ReportError, match="has not logged anything"):
         write(folder)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ReportError, match=r"pip install 'minigrad-zoo\[plots\]'") as caught:
+    with pytest.raises(ReportError, match=r"pip install '\.\[plots\]'") as caught:
         write(folder)
     assert caught.value.exit_code == 1
 
@@ -104,3 +113,34 @@ def test_damaged_weights_are_said(tmp_path):
     (folder / "model.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(ReportError, match=r"model\.safetensors"):
         write(folder)
+
+
+def test_equal_weights_have_equal_digests():
+    rng = np.random.default_rng(0)
+    arrays = {"a": rng.random((2, 3)), "b": rng.random(4).astype("f4")}
+    digest = arrays_digest(arrays)
+    assert digest == arrays_digest(dict(reversed(arrays.items())))
+    changed = [
+        {**arrays, "a": arrays["a"].reshape(3, 2)},
+        {**arrays, "b": arrays["b"].view("i4")},
+        {"a": arrays["a"], "c": arrays["b"]},
+        {**arrays, "a": arrays["a"] + 1e-16 * rng.random((2, 3)) + 1e-9},
+    ]
+    assert len({digest, *map(arrays_digest, changed)}) == 5
+
+
+def test_a_damaged_timing_log_is_no_error(tmp_path):
+    folder = run_folder(tmp_path / "run", weights=False)
+    (folder / "timing.jsonl").write_bytes(b"\xff{]\n[1]\n" + (folder / "timing.jsonl").read_bytes())
+    assert "Imaginary" in write(folder)[-1].read_text(encoding="utf-8")
+
+
+def test_stored_pairs_have_no_pictures(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    config = (
+        (folder / "config.toml").read_text().replace('noise = "subpixel:8"', 'noise = "stored"')
+    )
+    (folder / "config.toml").write_text(config)
+    files = write(folder)
+    assert [file.name for file in files] == ["curves.png", "report.html"]
+    assert "only the stored pairs have this noise" in files[-1].read_text(encoding="utf-8")

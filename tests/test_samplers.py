@@ -19,6 +19,7 @@ from zoo.data import (
     to_unit,
     turn,
 )
+from zoo.data.picture import with_channels
 from zoo.noise import SubPixel, parse
 
 
@@ -170,6 +171,26 @@ def test_recolouring_comes_before_the_noise(pictures):
     batch = PairSampler(pictures, parse("gaussian:25"), **options).batch(0)
     sigma = 255 * (batch.input - batch.target).std(axis=(1, 2, 3))
     assert (abs(sigma - 25) < 4).all()
+
+
+@pytest.mark.parametrize("objective", ["noise2noise", "noise2clean"])
+def test_a_share_of_the_pairs_is_gray(pictures, objective):
+    options = dict(batch=8, size=16, seed=2, objective=objective)  # noqa: C408
+    batch = PairSampler(pictures, parse("gaussian:25"), **options, gray=0.25).batch(3)
+    for member in (batch.input, batch.target):
+        assert member.shape == (8, 3, 16, 16)
+        same_channels = (member == member[:, :1]).all(axis=(1, 2, 3))
+        assert same_channels.tolist() == [False] * 6 + [True] * 2
+    assert (batch.input != batch.target).any(axis=(1, 2, 3)).all()
+    mask = PairSampler(pictures, parse("bernoulli:0.5"), batch=4, size=8, gray=0.5).batch(0).mask
+    assert mask is not None
+    assert mask.shape == (4, 1, 8, 8)
+    colour = PairSampler(pictures, parse("gaussian:0"), **options).batch(3).input
+    gray = PairSampler(pictures, parse("gaussian:0"), **options, gray=1.0).batch(3).input
+    luma = [with_channels(np.rint(crop * 255).astype(np.uint8), 1)[0] for crop in colour]
+    np.testing.assert_allclose(gray[:, 0] * 255, luma, atol=1e-4)
+    with pytest.raises(ValueError, match=r"gray must be a share from 0 to 1, got 2"):
+        PairSampler(pictures, parse("gaussian:25"), **options, gray=2)
 
 
 def test_the_eight_turns_are_different():

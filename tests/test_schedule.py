@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +19,11 @@ from minigrad.schedule import (
     Schedule,
     StepLR,
 )
+from tests.shared import stored_index
 
 torch = pytest.importorskip("torch")
 
-REFERENCE = Path(os.environ.get("MINIGRAD_SHARED", "../shared")) / "reference" / "noise2noise"
-INDEX = REFERENCE / "optimizers_index.json"
-STORED = json.loads(INDEX.read_text())["schedulers"] if INDEX.exists() else []
+STORED = stored_index("optimizers_index").get("schedulers", [])
 
 
 def stored(kind: str) -> list[Any]:

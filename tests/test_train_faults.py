@@ -21,7 +21,8 @@ from zoo.progress import Progress
 from zoo.recipes import Optimiser, RecipeError, Schedule
 from zoo.train import TrainResult
 from zoo.training import trainer
-from zoo.training.run import Run, TrainError
+from zoo.training.disk import TrainError
+from zoo.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_damaged_checkpoint_is_passed_over(finished, data, tmp_path) -> None:
     assert (run / "log.jsonl").read_bytes() == (finished.run / "log.jsonl").read_bytes()
     for path in (run / "checkpoints").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(TrainError, match="no checkpoint can be read"):
+    with pytest.raises(TrainError, match="no checkpoint can be taken up"):
         go_on(run, "none")
 
 
@@ -206,11 +207,13 @@ def _signal_when_running(run: Path, number: int) -> None:
 
 def test_rate_that_explodes_names_step_and_layer(data, tmp_path) -> None:
     recipe = tiny.recipe(optimiser=Optimiser("sgd", lr=1e30), schedule=Schedule("constant"))
-    with np.errstate(all="ignore"), pytest.raises(TrainError) as caught:
+    with pytest.raises(TrainError) as caught:
         fit(recipe, data, tmp_path / "run")
     text = str(caught.value)
     assert "step " in text
     assert "network." in text
+    assert f"zoo train {tmp_path / 'run' / 'config.toml'} --out NEW" in text
+    assert "--set stages.0.optimiser.lr=1e+29" in text
     _all_checkpoints_are_finite(tmp_path / "run")
 
 

@@ -260,7 +260,9 @@ def test_files_that_are_no_networks(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="names no architecture"):
         zoo.load(file)
     mg.checkpoint.save(file, {"a": np.ones(1)}, {"architecture": "n2n-simple", "arguments": "{}"})
-    with pytest.raises(CheckpointError, match=r"model\.safetensors.*missing"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors.*more parameters than the 1 value"
+    ):
         zoo.load(file)
     mg.checkpoint.save(file, {"a": np.ones(1)}, {"architecture": "n2n-simpler"})
     with pytest.raises(CheckpointError, match="nearest: n2n-simple"):

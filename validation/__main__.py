@@ -27,12 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit as end:
         return int(end.code or 0)
-    from zoo.cli import blas
+    from zoo import blas
 
     if arguments is None:
         blas.start()
     from minigrad import DeviceError
     from validation import commands
+    from validation.report import UsageError
 
     try:
         return FAILED if commands.COMMANDS[options.command](options) else OK
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"validation: {error}", file=sys.stderr)
         return DEVICE
-    except ValueError as error:
+    except UsageError as error:
         print(f"validation: {error}", file=sys.stderr)
         return USAGE
 

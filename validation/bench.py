@@ -24,7 +24,7 @@ import torch
 import minigrad
 from validation.bench_worker import SHAPES, SIDES
 from validation.report import Case
-from zoo.cli import blas
+from zoo import blas
 
 BARS = {"n2n-simple": 1.0, "n2n-prelu-unet": 1.3}
 """What a training step may take, in units of PyTorch's time; the other networks are reported."""

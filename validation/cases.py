@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from minigrad import Module
+from minigrad import Module, to_host
 from minigrad.wiring import as_tuple
 from validation.draw import Draw
 
@@ -32,6 +32,14 @@ class Subject(Protocol):
 
     def module(self, dtype: Any) -> Module:
         """The module, with the same parameters at each call."""
+
+    @property
+    def wrt(self) -> tuple[int, ...] | None:
+        """The inputs that get a cotangent; None = all."""
+
+    @property
+    def kinks(self) -> bool:
+        """Whether an input may lie on a kink, where differences say nothing."""
 
     def inputs(self, dtype: Any) -> Arrays:
         """Its inputs, equal at each call."""
@@ -50,8 +58,14 @@ def variant(*shapes: Shape, **arguments: Any) -> Variant:
     return Variant(arguments, shapes)
 
 
-def _nothing(module: Module, xs: Arrays, ys: Arrays) -> int:
+def keeps_nothing(module: Module, xs: Arrays, ys: Arrays) -> int:
+    """For `Row.keeps`."""
     return 0
+
+
+def keeps_input(module: Module, xs: Arrays, ys: Arrays) -> int:
+    """For `Row.keeps`: the first input."""
+    return xs[0].nbytes
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,7 @@ class Row:
     layer: type[Module]
     draw: Callable[[Draw], Variant]
     variants: tuple[Variant, ...]
-    keeps: Callable[[Module, Arrays, Arrays], int] = _nothing
+    keeps: Callable[[Module, Arrays, Arrays], int] = keeps_nothing
     linear: bool = False
     wrt: tuple[int, ...] | None = None
     numeric: bool = True
@@ -121,7 +135,6 @@ class Sample:
     settings: Variant
     seed: int
     values: str = "normal"
-    parameters: str = field(default="normal", repr=False)
 
     @property
     def name(self) -> str:
@@ -131,6 +144,16 @@ class Sample:
             f"{self.row.name}({arguments}) on {', '.join(map(str, self.settings.shapes))}, "
             f"{self.values} values, seed {self.seed}"
         )
+
+    @property
+    def wrt(self) -> tuple[int, ...] | None:
+        """The inputs that get a cotangent; None = all."""
+        return self.row.wrt
+
+    @property
+    def kinks(self) -> bool:
+        """Never: the law "away" keeps clear of them."""
+        return False
 
     def module(self, dtype: Any) -> Module:
         """The layer with normal float32 numbers as parameters."""
@@ -168,6 +191,11 @@ def cotangents(ys: Any, seed: int = 0) -> Arrays:
     return tuple(
         np.asarray(_float32(rng.standard_normal(y.shape))).astype(y.dtype) for y in as_tuple(ys)
     )
+
+
+def gradients(module: Module) -> dict[str, np.ndarray]:
+    """Copies of the accumulated parameter cotangents on the host, each once, by dotted name."""
+    return {name: to_host(p.grad).copy() for name, p in module.named_parameters().items()}
 
 
 def _float32(x: Any) -> np.ndarray:

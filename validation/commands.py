@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from validation.report import Case, table, to_json
+from validation.report import Case, UsageError, table, to_json
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -18,10 +18,10 @@ def show(cases: Sequence[Case], as_json: bool) -> bool:
     """Print the cases; returns whether one of them failed.
 
     Raises:
-        ValueError: there are none: the pattern of `--only` matches nothing.
+        UsageError: there are none: the pattern of `--only` matches nothing.
     """
     if not cases:
-        raise ValueError("--only: no case of that name")
+        raise UsageError("--only: no case of that name")
     if as_json:
         print(to_json(cases))
     else:
@@ -36,22 +36,24 @@ def layers(options: Namespace) -> bool:
     from validation.compare_layers import run_layers
 
     device = resolve_device(options.device)
-    cases = run_layers(options.only, options.examples, options.seed)
-    return show(cases + (run_devices(options.only) if device == "cuda" else []), options.json)
+    cases = run_layers(options.only, options.examples, options.seed, _say_aside)
+    if device == "cuda":
+        cases += run_devices(options.only, _say_aside)
+    return show(cases, options.json)
 
 
 def models(options: Namespace) -> bool:
     """Every network against its twin."""
     from validation.compare_models import run_models
 
-    return show(run_models(options.only, options.device), options.json)
+    return show(run_models(options.only, options.device, _say_aside), options.json)
 
 
 def training(options: Namespace) -> bool:
     """Training side by side."""
     from validation.compare_training import run_training
 
-    return show(run_training(options.only, options.device), options.json)
+    return show(run_training(options.only, options.device, _say_aside), options.json)
 
 
 def devices(options: Namespace) -> bool:
@@ -60,7 +62,7 @@ def devices(options: Namespace) -> bool:
     from validation.compare_devices import run_devices
 
     resolve_device(options.device)
-    return show(run_devices(options.only), options.json)
+    return show(run_devices(options.only, _say_aside), options.json)
 
 
 def bench(options: Namespace) -> bool:

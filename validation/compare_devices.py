@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatch
 from typing import Any
 
@@ -11,16 +12,17 @@ from minigrad import resolve_device, to_device, to_host
 from minigrad.wiring import as_tuple
 from validation.against_torch import Results, magnitudes
 from validation.against_torch import ours as on_host
+from validation.agreement import relative_error
 from validation.cases import Row, Sample, cotangents
 from validation.draw import RandomDraw
-from validation.report import Case
+from validation.report import Case, failed, gather, silent
 from validation.rows import ROWS
 from validation.tolerances import DEVICE_RTOL
 
 EXAMPLES = 20
 
 
-def run_devices(only: str | None = None) -> list[Case]:
+def run_devices(only: str | None = None, say: Callable[[str], None] = silent) -> list[Case]:
     """Compare each layer on the CPU and on the GPU, in float32 and float64.
 
     `only` is a pattern for class names.
@@ -30,7 +32,7 @@ def run_devices(only: str | None = None) -> list[Case]:
     """
     resolve_device("cuda")
     rows = [row for row in ROWS.values() if only is None or fnmatch(row.name, only)]
-    return [_case(row, dtype) for row in rows for dtype in (np.float32, np.float64)]
+    return gather((_case(row, dtype) for row in rows for dtype in (np.float32, np.float64)), say)
 
 
 def on_device(sample: Sample, dtype: Any, device: str = "cuda") -> Results:
@@ -64,10 +66,9 @@ def device_error(sample: Sample, dtype: Any, device: str = "cuda") -> float:
     worst = 0.0
     for name, a in here.items():
         b = there[name]
-        assert (a.shape, a.dtype) == (b.shape, b.dtype), (
-            f"{sample.name}: {name}: {a.dtype} {a.shape}, on the GPU {b.dtype} {b.shape}"
-        )
-        error = float(np.abs(a - b).max(initial=0)) / (sizes[name] or 1.0)
+        what = f"{sample.name}: {name}, CPU against GPU"
+        assert a.dtype == b.dtype, f"{what}: {a.dtype}, {b.dtype}"
+        error = relative_error(b, a, sizes[name], what=what)
         assert error <= allowed, (
             f"{sample.name}: {name}: error {error:.2e} of the magnitude, allowed {allowed:.1e}"
         )
@@ -85,7 +86,6 @@ def _case(row: Row, dtype: Any) -> Case:
         try:
             worst = max(worst, device_error(sample, dtype))
         except Exception as error:
-            case.passed, case.detail = False, f"{type(error).__name__}: {error}"
-            return case
+            return failed(case, error, sample.name)
     case.figures["worst error"] = worst
     return case

@@ -3,80 +3,75 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from typing import Any
 
+import numpy as np
 import torch
 
-from validation.against_torch import check_float64, float32_errors, state_keys
+from validation.against_torch import (
+    UNIT,
+    check_float64,
+    float32_errors,
+    float32_verdict,
+    state_keys,
+)
 from validation.cases import Row, Sample
 from validation.contract import CONTRACT
 from validation.draw import RandomDraw
 from validation.numeric import adjoint, differences, empty_batch, keeps
-from validation.report import Case
+from validation.report import Case, failed, gather, silent
 from validation.rows import ROWS
-from validation.tolerances import float32_allowed
-
-UNIT = 2.0**-23
-"""Float32 errors are printed in this unit."""
 
 
-def run_layers(only: str | None = None, examples: int = 50, seed: int = 0) -> list[Case]:
+def run_layers(
+    only: str | None = None,
+    examples: int = 50,
+    seed: int = 0,
+    say: Callable[[str], None] = silent,
+) -> list[Case]:
     """Compare each layer on its hand-picked samples and on `examples` random ones.
 
     `only` is a pattern for class names, such as `Conv*`. The same seed draws the same examples.
     """
-    cases: list[Case] = []
+    rows = [row for row in ROWS.values() if only is None or fnmatch(row.name, only)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the arrays are small: threads would only wait for each other
     try:
-        for row in ROWS.values():
-            if only is None or fnmatch(row.name, only):
-                cases += _row_cases(row, examples, seed)
+        return gather((c for row in rows for c in _row_cases(row, examples, seed)), say)
     finally:
         torch.set_num_threads(threads)
-    return cases
-
-
-def float32_verdict(worst: dict[str, tuple[float, float]]) -> str:
-    """What is wrong with the worst float32 errors (ours, PyTorch's) of a layer, or nothing."""
-    wrong = [
-        f"{name}: error {mine / UNIT:.2f}, PyTorch {other / UNIT:.2f} (unit 2^-23)"
-        for name, (mine, other) in worst.items()
-        if not mine <= float32_allowed(other)
-    ]
-    return "; ".join(wrong)
 
 
 def worst_of(
     worst: dict[str, tuple[float, float]], found: dict[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]]:
-    """The larger of the errors in both tables, ours and PyTorch's apart."""
+    """The larger of the errors in both tables, ours and PyTorch's apart; NaN is the largest."""
     largest = dict(worst)
-    for name, (mine, other) in found.items():
-        before = worst.get(name, (0.0, 0.0))
-        largest[name] = (max(mine, before[0]), max(other, before[1]))
+    for name, errors in found.items():
+        mine, other = np.maximum(errors, worst.get(name, (0.0, 0.0))).tolist()
+        largest[name] = (mine, other)
     return largest
 
 
-def _row_cases(row: Row, examples: int, seed: int) -> list[Case]:
+def _row_cases(row: Row, examples: int, seed: int) -> Iterator[Case]:
     draw = RandomDraw(seed)
     samples = row.samples() + [row.sample(draw) for _ in range(examples)]
     finite = [s for s in samples if s.values != "special"]
     away = [s.with_values("away") for s in finite if s.values == "normal"]
     few = [s for s in row.samples() if s.values == "normal"]
-    cases = [_float64(row, samples), _float32(row, finite)]
+    yield _float64(row, samples)
+    yield _float32(row, finite)
     if row.linear:
-        cases.append(_each(f"{row.name} adjoint", adjoint, away))
+        yield _each(f"{row.name} adjoint", adjoint, away)
     if row.numeric:
-        cases.append(_each(f"{row.name} differences", differences, away[: 20 + len(few)]))
-    cases.append(_each(f"{row.name} keeps", keeps, finite))
-    cases.append(_each(f"{row.name} state", state_keys, few))
-    cases.append(_each(f"{row.name} empty batch", empty_batch, few))
-    return cases + [
-        _each(f"{row.name} {name}", rule, few + finite[-10:]) for name, rule in CONTRACT.items()
-    ]
+        yield _each(f"{row.name} differences", differences, away[: 20 + len(few)])
+    yield _each(f"{row.name} keeps", keeps, finite)
+    yield _each(f"{row.name} state", state_keys, few)
+    yield _each(f"{row.name} empty batch", empty_batch, few)
+    for name, rule in CONTRACT.items():
+        yield _each(f"{row.name} {name}", rule, few + finite[-10:])
 
 
 def _float64(row: Row, samples: list[Sample]) -> Case:
@@ -86,7 +81,7 @@ def _float64(row: Row, samples: list[Sample]) -> Case:
         try:
             worst = max(worst, *check_float64(sample).values())
         except Exception as error:
-            return _failed(case, sample, error)
+            return failed(case, error, sample.name)
     case.figures["worst error"] = worst
     return case
 
@@ -98,7 +93,7 @@ def _float32(row: Row, samples: list[Sample]) -> Case:
         try:
             worst = worst_of(worst, float32_errors(sample))
         except Exception as error:
-            return _failed(case, sample, error)
+            return failed(case, error, sample.name)
     case.detail = float32_verdict(worst)
     case.passed = not case.detail
     case.figures["ours / 2^-23"] = max(mine for mine, _ in worst.values()) / UNIT
@@ -114,14 +109,5 @@ def _each(name: str, check: Callable[[Sample], Any], samples: list[Sample]) -> C
                 warnings.simplefilter("ignore")
                 check(sample)
         except Exception as error:
-            return _failed(case, sample, error)
-    return case
-
-
-def _failed(case: Case, sample: Sample, error: Exception) -> Case:
-    """A failure of any kind fails the case, not the run."""
-    case.passed = False
-    text = str(error)
-    kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-    case.detail = kind + (text if sample.name in text else f"{sample.name}: {text}")
+            return failed(case, error, sample.name)
     return case

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any
@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from minigrad.backend import resolve_device, to_device, to_host
-from validation.report import Case
+from validation.agreement import finite_error
+from validation.cases import gradients
+from validation.report import Case, failed, gather, silent
 from validation.tolerances import NETWORK_ATOL, NETWORK_RTOL, float32_allowed
-from validation.transfer import gradients, make_twin, twin_gradients
+from validation.transfer import make_twin, twin_gradients
 from zoo import create
 from zoo.architectures import Denoiser
 
@@ -65,14 +67,16 @@ NETWORKS = (
 )
 
 
-def run_models(only: str | None = None, device: str = "cpu") -> list[Case]:
+def run_models(
+    only: str | None = None, device: str = "cpu", say: Callable[[str], None] = silent
+) -> list[Case]:
     """Compare every network whose case name matches `only`; PyTorch runs on the CPU.
 
     Raises:
         DeviceError: `device` is "cuda" and cannot be used.
     """
     device = resolve_device(device)
-    return [case for network in NETWORKS for case in _cases(network, only or "*", device)]
+    return gather((c for network in NETWORKS for c in _cases(network, only or "*", device)), say)
 
 
 def _cases(network: Network, pattern: str, device: str) -> Iterator[Case]:
@@ -81,8 +85,8 @@ def _cases(network: Network, pattern: str, device: str) -> Iterator[Case]:
         if fnmatch(name, pattern) or fnmatch(network.name, pattern):
             try:
                 yield Case(name, True, "", check(network, device))
-            except AssertionError as error:
-                yield Case(name, False, str(error))
+            except Exception as error:
+                yield failed(Case(name, False), error, network.name)
 
 
 def check_float64(network: Network, device: str = "cpu") -> dict[str, float]:
@@ -91,9 +95,9 @@ def check_float64(network: Network, device: str = "cpu") -> dict[str, float]:
     for seed in SEEDS:
         mine, reference = both(network, np.float64, seed, device)
         for name, expected in reference.items():
-            largest = np.abs(expected).max()
-            close = np.isclose(mine[name], expected, rtol=NETWORK_RTOL, atol=NETWORK_ATOL * largest)
-            error = float(np.abs(mine[name] - expected).max() / largest)
+            error = finite_error(mine[name], expected, what=f"{network.name}: {name}")
+            atol = NETWORK_ATOL * np.abs(expected).max()
+            close = np.isclose(mine[name], expected, rtol=NETWORK_RTOL, atol=atol)
             assert close.all(), f"{network.name}: {name}: error {error:.2e} of the largest entry"
             worst = max(worst, error)
     return {"worst error": worst}
@@ -109,9 +113,9 @@ def check_float32(network: Network, device: str = "cpu") -> dict[str, float]:
         exact = both(network, np.float64, seed)[1]
         mine, other = both(network, np.float32, seed, device)
         for name, expected in exact.items():
-            largest = np.abs(expected).max()
-            ours = max(ours, float(np.abs(mine[name] - expected).max() / largest))
-            theirs = max(theirs, float(np.abs(other[name] - expected).max() / largest))
+            what = f"{network.name}: {name}"
+            ours = max(ours, finite_error(mine[name], expected, what=what))
+            theirs = max(theirs, finite_error(other[name], expected, what=f"{what} by PyTorch"))
     figures = {"worst error": ours, "PyTorch's": theirs}
     allowed = float32_allowed(theirs)
     assert ours <= allowed, f"{network.name}: error {ours:.2e}, expected at most {allowed:.2e}"

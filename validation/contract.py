@@ -14,17 +14,14 @@ from typing import Any
 import numpy as np
 
 from minigrad import Module
+from minigrad.probe import same
+from minigrad.replay import noises
 from minigrad.wiring import as_tuple
-from validation.cases import Arrays, Subject, cotangents
+from validation.cases import Arrays, Subject, cotangents, gradients
 from validation.residuals import held_arrays
 from validation.tolerances import LAYOUT_RTOL
 
 DTYPES = (np.float32, np.float64)
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal shape, dtype and bits (NaN equals NaN)."""
-    return a.shape == b.shape and a.dtype == b.dtype and bool(np.array_equal(a, b, equal_nan=True))
 
 
 def pull(module: Module, xs: Arrays, seed: int = 0) -> tuple[Arrays, tuple[Any, ...], Arrays]:
@@ -33,11 +30,6 @@ def pull(module: Module, xs: Arrays, seed: int = 0) -> tuple[Arrays, tuple[Any, 
     ys = as_tuple(y)
     dys = cotangents(ys, seed)
     return ys, as_tuple(vjp(*dys)), dys
-
-
-def gradients(module: Module) -> dict[str, np.ndarray]:
-    """Copies of the accumulated parameter cotangents, by dotted name."""
-    return {name: p.grad.copy() for name, p in module.named_parameters().items()}
 
 
 # --------------------------------------------------------------------------- the rules
@@ -72,11 +64,9 @@ def arity_and_forms(subject: Subject) -> None:
             if d is not None:
                 assert d.shape == x.shape, f"{subject.name}: input {i}: {d.shape}, not {x.shape}"
                 assert d.dtype == x.dtype, f"{subject.name}: input {i}: {d.dtype}, not {x.dtype}"
-        wrt = getattr(getattr(subject, "row", None), "wrt", ())
-        if wrt != ():
-            found = tuple(i for i, d in enumerate(dxs) if d is not None)
-            expected = tuple(range(len(xs))) if wrt is None else wrt
-            assert found == expected, f"{subject.name}: cotangents for {found}, not {expected}"
+        found = tuple(i for i, d in enumerate(dxs) if d is not None)
+        expected = tuple(range(len(xs))) if subject.wrt is None else subject.wrt
+        assert found == expected, f"{subject.name}: cotangents for {found}, not {expected}"
 
 
 def none_is_zero(subject: Subject) -> None:
@@ -291,8 +281,7 @@ def read_only(arrays: Sequence[np.ndarray]) -> Iterator[None]:
 
 
 def _draws(module: Module) -> list[tuple[Any, int]]:
-    noises = {id(m.noise): m.noise for m in module.modules() if hasattr(m, "noise")}
-    return [(noise, noise.draw) for noise in noises.values()]
+    return [(noise, noise.draw) for noise in noises(module)]
 
 
 def _rewind(module: Module) -> None:

@@ -81,6 +81,10 @@ _ACTIVATION = "minigrad.layers.activation:"
 _JOIN = "minigrad.layers.join:"
 _POOL = "minigrad.layers.pool:"
 _TAPE = "minigrad.wiring:Tape.pull"
+_NAN = {
+    dtype: ("e = xp.exp(", f'e = (float("nan") if x.dtype == "{dtype}" else 1) * xp.exp(')
+    for dtype in ("float32", "float64")
+}
 
 FAULTS = (
     # ------------------------------------------------------------------ wrong mathematics
@@ -163,7 +167,7 @@ FAULTS = (
     Fault(
         "derivative of ReLU at zero is one",
         _ACTIVATION + "relu_dx",
-        (("y <= 0", "y < 0"),),
+        (("where(y <= 0", "where(y < 0"),),
         "ReLU",
         "check_float64",
     ),
@@ -202,6 +206,27 @@ FAULTS = (
         "MSELoss",
         "check_float64",
     ),
+    Fault(
+        "NaN in float32",
+        _ACTIVATION + "sigmoid",
+        (_NAN["float32"],),
+        "Sigmoid",
+        "check_float32",
+    ),
+    Fault(
+        "NaN in float64",
+        _ACTIVATION + "sigmoid",
+        (_NAN["float64"],),
+        "Sigmoid",
+        "check_float64",
+    ),
+    Fault(
+        "NaN in the float32 cotangent",
+        _ACTIVATION + "sigmoid_dx",
+        (("dy * y", '(float("nan") if y.dtype == "float32" else 1) * dy * y'),),
+        "Sigmoid",
+        "check_float32",
+    ),
     # ------------------------------------------------------------------ broken contract
     Fault(
         "activation writes into its input",
@@ -227,7 +252,7 @@ FAULTS = (
     Fault(
         "vjp without once",
         _ACTIVATION + "ReLU.forward_and_vjp",
-        (("once(vjp)", "vjp"),),
+        (("once(vjp, self, y)", "vjp"),),
         "ReLU",
         "single_use",
     ),
@@ -254,9 +279,9 @@ FAULTS = (
     ),
     Fault(
         "the two forwards differ in the last bit",
-        "minigrad.losses.regression:MSELoss.forward",
-        (("* self._weight(prediction.size)", "/ 3 * (3 * self._weight(prediction.size))"),),
-        "MSELoss",
+        "minigrad.wiring:Composite.forward",
+        (("self.wire(*xs)", "self.wire(*(x / 3 * 3 for x in xs))"),),
+        "Residual",
         "same_outputs",
     ),
     Fault(
@@ -289,14 +314,23 @@ FAULTS = (
         "differences",
     ),
     Fault(
+        "composite returns None",
+        "minigrad.wiring:Composite.forward_and_vjp",
+        (("tuple(cotangents.get(key) for", "tuple(None for"),),
+        "Residual",
+        "arity_and_forms",
+    ),
+    Fault(
+        "composite returns None, seen by differences",
+        "minigrad.wiring:Composite.forward_and_vjp",
+        (("tuple(cotangents.get(key) for", "tuple(None for"),),
+        "two outputs",
+        "differences",
+    ),
+    Fault(
         "recomputed pass draws new noise",
         "minigrad.containers:Checkpoint.forward_and_vjp",
-        (
-            (
-                "in zip(noises, first_draws, strict=True):",
-                "in zip(noises, later_draws, strict=True):",
-            ),
-        ),
+        (("first.restore()", "pass"),),
         "Checkpoint with noise",
         "like_the_wrapped",
     ),

@@ -29,6 +29,7 @@ import numpy as np
 
 from minigrad import SGD, MSELoss, checkpoint
 from minigrad.schedule import RampDown
+from validation.report import UsageError
 from validation.transfer import make_twin
 from zoo import create
 from zoo.data import make_tiles, read_photographs, to_unit
@@ -152,11 +153,11 @@ def load_tiles(folder: Path | None, out: Path, split: str, seed: int) -> dict[st
     if file.exists():
         return dict(checkpoint.load(file)[0])
     if folder is None:
-        raise ValueError(f"published: {file} does not exist: --data is needed to make it")
+        raise UsageError(f"published: {file} does not exist: --data is needed to make it")
     held_out = set((folder / "val.txt").read_text(encoding="utf-8").split())
     paths = [p for p in sorted(folder.glob("*.jpg")) if (p.stem in held_out) == (split == "val")]
     if not paths:
-        raise ValueError(f"published: --data {folder}: no photographs (*.jpg) for {split!r}")
+        raise UsageError(f"published: --data {folder}: no photographs (*.jpg) for {split!r}")
     n = TILES if split == "val" else PAIRS
     tiles = make_tiles(read_photographs(paths), n, size=SIDE, k=FACTOR, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -250,7 +251,7 @@ def run_published(
 
     chosen = [name for name in RUNS if any(fnmatch(name, pattern) for pattern in names)]
     if not chosen:
-        raise ValueError(f"published: --run {' '.join(names)}: expected one of {', '.join(RUNS)}")
+        raise UsageError(f"published: --run {' '.join(names)}: expected one of {', '.join(RUNS)}")
     out.mkdir(parents=True, exist_ok=True)
     validation = load_tiles(data, out, "val", 0)
     files = []

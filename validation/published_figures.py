@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from validation.published import LAST, RUNS, Run
+from validation.report import UsageError
 
 TITLES = {"simple": "Simple strided network", "unet": "U-Net with PReLU"}
 LABELS = {
@@ -36,11 +37,11 @@ def draw(out: Path, figures: Path, table: Path) -> list[Path]:
     """Write figures into the folder `figures`, the table into the file `table`; returns the files.
 
     Raises:
-        ValueError: `out` holds no results.
+        UsageError: `out` holds no results.
     """
     results = read_results(out)
     if not results:
-        raise ValueError(f"published: {out}: no result files; run the experiments first")
+        raise UsageError(f"published: {out}: no result files; run the experiments first")
     figures.mkdir(parents=True, exist_ok=True)
     files = []
     for short in TITLES:

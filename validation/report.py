@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,37 @@ class Case:
     passed: bool | None
     detail: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
+
+
+class UsageError(ValueError):
+    """The command line asks for something that does not exist; a message for whoever typed it."""
+
+
+def failed(case: Case, error: Exception, subject: str = "") -> Case:
+    """`case` as failed by `error`: a failure of any kind fails the case, not the run.
+
+    `subject` is named in front, unless the message names it itself.
+    """
+    text = str(error)
+    if not isinstance(error, AssertionError):
+        text = f"{type(error).__name__}: {text}"
+    case.passed = False
+    case.detail = text if subject in text else f"{subject}: {text}"
+    return case
+
+
+def gather(cases: Iterable[Case], say: Callable[[str], None]) -> list[Case]:
+    """The cases as a list; `say` hears of each as soon as it is done."""
+    found = []
+    for case in cases:
+        verdict = {True: "passed", False: "FAILED", None: "skipped"}[case.passed]
+        say(f"{verdict} {case.name}{': ' if case.detail else ''}{case.detail}")
+        found.append(case)
+    return found
+
+
+def silent(text: str) -> None:
+    """For `gather`, where nobody listens."""
 
 
 def table(cases: Sequence[Case]) -> Table:

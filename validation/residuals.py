@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import types
 from typing import Any
 
@@ -11,8 +12,10 @@ from minigrad import Module
 
 
 def held_arrays(vjp: Any) -> list[np.ndarray]:
-    """The arrays reachable from `vjp` over closures, containers and attributes, each once.
+    """The arrays reachable from `vjp` over whatever Python objects, each once.
 
+    Followed are closures, default arguments, containers, attributes, slots, bound methods, partial
+    functions and iterators: all that the garbage collector follows, but not a function's globals.
     Modules are not entered: their parameters are not residuals. A view is replaced by the array
     that owns its memory, since that is what stays alive.
     """
@@ -40,14 +43,6 @@ def held_bytes(vjp: Any) -> int:
 
 
 def _parts(item: Any) -> list[Any]:
-    if isinstance(item, types.FunctionType):
-        # An empty cell is a name that was bound later or deleted.
-        cells = [c.cell_contents for c in item.__closure__ or () if c != types.CellType()]
-        return [*cells, *(item.__defaults__ or ())]
-    if isinstance(item, types.MethodType):
-        return [item.__self__, item.__func__]
-    if isinstance(item, dict):
-        return list(item.values())
-    if isinstance(item, list | tuple | set | frozenset):
-        return list(item)
-    return list(getattr(item, "__dict__", {}).values())
+    if isinstance(item, types.FunctionType):  # its globals are not its own
+        return [item.__closure__, item.__defaults__, item.__kwdefaults__, item.__dict__]
+    return gc.get_referents(item)

@@ -20,7 +20,8 @@ ADJOINT_RTOL = 1e-12
 """<A x, y> = <x, A' y> in float64, relative to the product of norms."""
 
 NUMERIC_RTOL, NUMERIC_ATOL, NUMERIC_STEP = 1e-7, 1e-9, 1e-5
-"""The vjp against a central difference of the forward, float64."""
+"""The vjp against a central difference of the forward, float64; ATOL is relative to the norm of the
+cotangents."""
 
 LAYOUT_RTOL = 1e-12
 """Strides may change the order of a sum, hence the last bits; float64, relative to the largest

@@ -48,8 +48,3 @@ def twin_gradients(twin: nn.Module) -> dict[str, np.ndarray]:
         name: (torch.zeros_like(p) if p.grad is None else p.grad).detach().cpu().numpy()
         for name, p in twin.named_parameters()
     }
-
-
-def gradients(module: Module) -> dict[str, np.ndarray]:
-    """The accumulated cotangents of the module's parameters, each once, under its first name."""
-    return {name: to_host(p.grad) for name, p in module.named_parameters().items()}

@@ -18,7 +18,7 @@ from minigrad import (
     Split,
     Subtract,
 )
-from validation.cases import Arrays, Row, Shape, Variant, variant
+from validation.cases import Arrays, Row, Shape, Variant, keeps_input, variant
 from validation.draw import Draw
 
 
@@ -80,10 +80,6 @@ def _off_zero(xs: Arrays, rng: np.random.Generator) -> Arrays:
     return tuple(x + np.where(x > 0, 0.125, -0.125) for x in xs)
 
 
-def _keeps_input(module: Module, xs: Arrays, ys: Arrays) -> int:
-    return xs[0].nbytes
-
-
 def _keeps_output(module: Module, xs: Arrays, ys: Arrays) -> int:
     return ys[0].nbytes
 
@@ -132,7 +128,7 @@ ROWS = [
             variant((6,), num_parameters=1),
             variant((5, 2), num_parameters=2),
         ),
-        keeps=_keeps_input,
+        keeps=keeps_input,
         away=_off_zero,
         special=True,
         elementwise=True,

@@ -17,7 +17,7 @@ from minigrad import (
     Upsample,
     Window,
 )
-from validation.cases import Arrays, Row, Shape, Variant, variant
+from validation.cases import Arrays, Row, Shape, Variant, keeps_input, variant
 from validation.draw import Draw, pair
 
 
@@ -129,10 +129,6 @@ def _upsample(draw: Draw) -> Variant:
     return variant(shape, scale_factor=(float(draw.pick(factors)), float(draw.pick(factors))))
 
 
-def _keeps_input(module: Module, xs: Arrays, ys: Arrays) -> int:
-    return xs[0].nbytes
-
-
 def _keeps_taps(module: Module, xs: Arrays, ys: Arrays) -> int:
     return ys[0].size
 
@@ -201,7 +197,7 @@ ROWS = [
             variant((2, 16, 20, 24), in_channels=16, out_channels=8, kernel_size=3, padding=1),
             variant((1, 3, 17, 16), in_channels=3, out_channels=24, kernel_size=3, padding=1),
         ),
-        keeps=_keeps_input,
+        keeps=keeps_input,
         linear=True,
     ),
     Row(
@@ -239,7 +235,7 @@ ROWS = [
             ),
             variant((2, 16, 12, 10), in_channels=16, out_channels=8, kernel_size=2, stride=2),
         ),
-        keeps=_keeps_input,
+        keeps=keeps_input,
         linear=True,
     ),
     Row(

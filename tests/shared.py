@@ -1,0 +1,40 @@
+"""The shared folder: photographs and reference numbers that are too large for the project."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("MINIGRAD_SHARED", ROOT.parent / "shared"))
+"""`MINIGRAD_SHARED`, or the folder `shared` beside the project, wherever pytest is started."""
+NOISE2NOISE = SHARED / "reference" / "noise2noise"
+"""Tensors of the noise2noise networks, of optimisers and of schedules."""
+
+
+def shared_folder() -> Path:
+    """The shared folder, for a test that needs it.
+
+    Where it is absent the test is skipped and says so; with `CI` set it fails instead, because
+    there nothing may be left out.
+    """
+    if SHARED.is_dir():
+        return SHARED
+    reason = f"the shared folder {SHARED} is absent: set MINIGRAD_SHARED"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def stored_index(name: str) -> Any:
+    """The content of `<name>.json` in `NOISE2NOISE`; where there is no shared folder, nothing.
+
+    To be called when tests are collected; a test that needs the folder asks `shared_folder`.
+    """
+    if not SHARED.is_dir():
+        return {}
+    return json.loads((NOISE2NOISE / f"{name}.json").read_text(encoding="utf-8"))
