@@ -12,7 +12,7 @@ returned as an (N, C, H, W) view: elementwise layers keep the order, and the nex
 finds its runs. Results with few channels are stored as usual.
 
 The work is cut into blocks of rows of A that stay in the cache, and the blocks go over threads. A
-batch that fills no two blocks is cut in two all the same.
+batch that fills no two blocks is cut in two all the same, unless it is very small.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from minigrad.kernels.numpy_threads import scratch, share
 from minigrad.windows import Pair, Window
 
 BLOCK = 1 << 18  # numbers in a block of A: 1 MiB of float32
+SHARED = 1 << 17  # numbers of A from which on a second thread gains more than waking it costs
 CHANNELS_LAST = 8  # from this many channels on, a result is stored with its channels last
 
 
@@ -42,10 +43,12 @@ def empty_images(shape: tuple[int, int, int, int], dtype: np.dtype) -> np.ndarra
 
 
 def blocks(n: int, numbers: int) -> list[slice]:
-    """Slices of the batch, each with about `BLOCK` of the `numbers` that an image has, at least two
-    where there are two images.
+    """Slices of the batch, each with about `BLOCK` of the `numbers` that an image has; at least two
+    from `SHARED` numbers on.
     """
-    each = max(1, min(BLOCK // max(1, numbers), -(-n // 2)))
+    each = max(1, BLOCK // max(1, numbers))
+    if n * numbers >= SHARED:
+        each = min(each, -(-n // 2))
     return [slice(first, min(first + each, n)) for first in range(0, n, each)]
 
 
