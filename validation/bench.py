@@ -45,7 +45,7 @@ def run_bench(
     Args:
         only: pattern of case names such as `n2n-simple 16x3x32x32 training`.
         device: "cpu" or "cuda".
-        quick: a third of the repetitions, the recommended BLAS core only, no memory.
+        quick: a fifth of the repetitions, the recommended BLAS core only, no memory.
         out: folder for the result file; None writes none.
         say: told what is being measured.
     """
@@ -56,7 +56,7 @@ def run_bench(
     result: dict[str, Any] = {**describe_machine(device), "load before": load, "settings": []}
     for threads, core in settings(device, quick):
         say(f"{device}, {threads} thread(s), BLAS core {core}")
-        options = ["--rounds", "5" if quick else "15", "--only", pattern, "--device", device]
+        options = ["--rounds", "3" if quick else "15", "--only", pattern, "--device", device]
         found = _worker(threads, core, options)
         if not quick and core != "default":
             _add_memory(found["cases"], threads, core, device)

@@ -29,8 +29,10 @@ from zoo import create
 Step = Callable[[], object]
 
 LEARNING_RATE = 1e-3
-TURN_SECONDS = 0.1
+TURN_SECONDS = 0.2
 """A turn of a fast step is repeated for about this long."""
+LONG_SECONDS = 0.3
+"""A step of this length needs no other to warm up for it."""
 PAUSE_SECONDS = 0.06
 """Between turns: a library's threads spin for some 25 ms after their work, on the other's cores."""
 
@@ -135,16 +137,18 @@ def measure(shape: Shape, work: str, rounds: int, device: str) -> dict[str, Any]
     step that does not count, because the pause has put this library's threads to sleep.
     """
     steps = {side: make_step(shape, work, side, device) for side in SIDES}
-    repeats = {}
+    repeats, warm = {}, {}
     for side, step in steps.items():
         step()
-        repeats[side] = max(1, min(20, int(TURN_SECONDS / _seconds(step, 1))))
+        seconds = _seconds(step, 1)
+        repeats[side] = max(1, min(20, int(TURN_SECONDS / seconds)))
+        warm[side] = seconds >= LONG_SECONDS
     times: dict[str, list[float]] = {side: [] for side in SIDES}
     for turn in range(rounds):
         for i in range(len(SIDES)):
             side = SIDES[(turn + i) % len(SIDES)]
             time.sleep(PAUSE_SECONDS)
-            if repeats[side] > 1:
+            if not warm[side]:
                 steps[side]()
             times[side].append(1e3 * _seconds(steps[side], repeats[side]))
     result: dict[str, Any] = {"case": f"{shape.name} {work}", "work": work, "model": shape.model}

@@ -325,7 +325,8 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
         downs = _moves_of_dy(flat.taps, form != "x", form == "dy")
         left = flat.unfold("dy", dy[strip.images, :, strip.outputs], downs)
         right = flat.unfold("x", x[strip.images, :, strip.inputs], ups)
-        return left @ right.T  # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)
+        product = empty((len(left), len(right)), dy.dtype)
+        return np.matmul(left, right.T, out=product)  # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)
 
     total = ordered_sum(share(work, len(cut)))
     if form == "x":

@@ -23,19 +23,21 @@ T = TypeVar("T")
 
 PIECE = 1 << 16  # numbers: 256 KiB of float32
 
-SHARED = 8  # pieces from which on threads gain more than waking one costs (some 0.1 ms)
+SHARED = 16  # passes over pieces from which on threads gain more than waking one costs, 0.1 ms
 
 _BITS: dict[int, np.dtype[Any]] = {4: np.dtype(np.int32), 8: np.dtype(np.int64)}
 
 
-def in_pieces(work: Callable[[slice], T], x: np.ndarray) -> list[T]:
-    """`work` on slices of the first axis of `x` with about `PIECE` numbers each, many of them over
-    threads; the answers in the order of the slices.
+def in_pieces(work: Callable[[slice], T], x: np.ndarray, passes: int) -> list[T]:
+    """`work` on slices of the first axis of `x` with about `PIECE` numbers each; the answers in the
+    order of the slices.
+
+    passes: how often `work` goes over its numbers, which tells whether threads are worth waking.
     """
     n = x.shape[0]
     each = max(1, PIECE * n // max(1, x.size))
     parts = [slice(first, min(first + each, n)) for first in range(0, n, each)]
-    if len(parts) < SHARED:
+    if passes * len(parts) < SHARED:
         return [work(part) for part in parts]
     return share(lambda job: work(parts[job]), len(parts))
 
@@ -70,7 +72,7 @@ def relu(x: np.ndarray) -> np.ndarray:
     if not alike(x):
         return NotImplemented
     y = empty_like(x)
-    in_pieces(lambda part: np.maximum(x[part], 0, out=y[part]), x)
+    in_pieces(lambda part: np.maximum(x[part], 0, out=y[part]), x, 1)
     return y
 
 
@@ -86,7 +88,7 @@ def relu_dx(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
         np.logical_not(positive, out=positive)
         np.multiply(bits(dy[part]), positive, out=bits(dx[part]))
 
-    in_pieces(work, dy)
+    in_pieces(work, dy, 3)
     return dx
 
 
@@ -101,7 +103,7 @@ def leaky_relu(x: np.ndarray, slope: float) -> np.ndarray:
         out = np.multiply(x[part], slope, out=y[part])
         choose(x[part], out, out=out)
 
-    in_pieces(work, x)
+    in_pieces(work, x, 2)
     return y
 
 
@@ -118,7 +120,7 @@ def leaky_relu_dx(dy: np.ndarray, positive: np.ndarray, slope: float) -> np.ndar
         rest *= slope
         dx[part] += rest
 
-    in_pieces(work, dy)
+    in_pieces(work, dy, 4)
     return dx
 
 
@@ -143,7 +145,7 @@ def prelu(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         out = np.maximum(x[part], 0, out=y[part])
         out += negative
 
-    in_pieces(work, x)
+    in_pieces(work, x, 4)
     return y
 
 
@@ -164,7 +166,7 @@ def prelu_vjp(dy: np.ndarray, x: np.ndarray, weight: np.ndarray) -> tuple[np.nda
         dx[part] += rest
         return sums
 
-    sums = np.sum(in_pieces(work, x), axis=0, dtype=dy.dtype)
+    sums = np.sum(in_pieces(work, x, 7), axis=0, dtype=dy.dtype)
     return dx, sums if weight.size > 1 or sums.size == 1 else sums.sum(keepdims=True)
 
 
@@ -185,5 +187,5 @@ def concat(*xs: np.ndarray, dim: int) -> np.ndarray:
         return NotImplemented
     widths = [x.shape[1] for x in xs]
     y = empty((len(xs[0]), sum(widths), *xs[0].shape[2:]), xs[0].dtype)
-    in_pieces(lambda part: np.concatenate([x[part] for x in xs], axis=1, out=y[part]), y)
+    in_pieces(lambda part: np.concatenate([x[part] for x in xs], axis=1, out=y[part]), y, 2)
     return y

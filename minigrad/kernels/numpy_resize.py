@@ -11,6 +11,7 @@ import numpy as np
 
 from minigrad.kernels.numpy_elementwise import bits, in_pieces
 from minigrad.kernels.numpy_memory import empty
+from minigrad.kernels.numpy_threads import scratch
 from minigrad.windows import Pair, Window
 
 
@@ -51,7 +52,7 @@ def max_pool2d(x: np.ndarray, window: Window, count: Pair) -> tuple[np.ndarray, 
         right_below *= below  # 2 + right_below - right_above where the lower pair won
         np.add(right_below, right_above, out=index[part])
 
-    in_pieces(work, x)
+    in_pieces(work, x, 4)
     return y, index
 
 
@@ -71,7 +72,7 @@ def max_pool2d_dx(dy: np.ndarray, index: np.ndarray, window: Window, size: Pair)
             taps = out[part, :, t // 2 : 2 * m : 2, t % 2 : 2 * q : 2]
             np.multiply(bits(dy[part]), index[part] == t, out=taps)
 
-    in_pieces(work, dx)
+    in_pieces(work, dx, 4)
     return dx
 
 
@@ -87,7 +88,7 @@ def upsample_nearest(x: np.ndarray, scale: Pair) -> np.ndarray:
         for i in range(1, sh):
             y[part, :, i::sh] = first
 
-    in_pieces(work, y)
+    in_pieces(work, y, 4)
     return y
 
 
@@ -100,7 +101,8 @@ def upsample_nearest_dx(dy: np.ndarray, scale: Pair) -> np.ndarray:
     dx = empty((n, c, h // sh, w // sw), dy.dtype)
 
     def work(part: slice) -> None:
-        rows = dy[part, :, ::sh].copy()
+        rows = scratch("rows", dy[part, :, ::sh].shape, dy.dtype)
+        rows[...] = dy[part, :, ::sh]
         for i in range(1, sh):
             rows += dy[part, :, i::sh]
         total = dx[part]
@@ -108,5 +110,5 @@ def upsample_nearest_dx(dy: np.ndarray, scale: Pair) -> np.ndarray:
         for j in range(1, sw):
             total += rows[..., j::sw]
 
-    in_pieces(work, dy)
+    in_pieces(work, dy, 4)
     return dx

@@ -98,8 +98,8 @@ def conv2d(
             if bias is not None:
                 product += bias
         else:
-            product = (a @ wt).reshape(out.shape)
-            np.add(product, 0 if bias is None else bias, out=out)
+            product = np.matmul(a, wt, out=scratch("product", (len(a), k), x.dtype))
+            np.add(product.reshape(out.shape), 0 if bias is None else bias, out=out)
 
     share(work, len(parts))
     return y
