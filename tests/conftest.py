@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests import tiny_training
 from tests.shared import shared_folder
+from zoo.train import TrainResult
 
 # Examples per layer. `make test` uses "ci" unless told otherwise, `make proof` uses "proof".
 for _name, _examples in (("dev", 10), ("ci", 25), ("proof", 500), ("thorough", 10_000)):
@@ -53,3 +55,16 @@ def rng() -> np.random.Generator:
 def dtype(request: pytest.FixtureRequest) -> type:
     """Both precisions."""
     return request.param
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures of the tiny training."""
+    return tiny_training.pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """The tiny training, done once for a module."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    return tiny_training.fit(tiny_training.recipe(), data, run)

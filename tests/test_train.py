@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,19 +17,7 @@ from zoo import objectives, recipes
 from zoo.objectives.base import split
 from zoo.progress import Progress
 from zoo.recipes import Optimiser, RecipeError, Sampler, Schedule, Validation
-from zoo.train import TrainResult
 from zoo.training import parts
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tiny.pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory) -> TrainResult:
-    return fit(tiny.recipe(), data, tmp_path_factory.mktemp("runs") / "run")
-
 
 # --- what a run leaves ---------------------------------------------------------------------------
 

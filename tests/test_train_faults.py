@@ -19,21 +19,9 @@ from tests.tiny_training import fit, go_on
 from zoo import objectives
 from zoo.progress import Progress
 from zoo.recipes import Optimiser, RecipeError, Schedule
-from zoo.train import TrainResult
 from zoo.training import trainer
 from zoo.training.disk import TrainError
 from zoo.training.run import Run
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tiny.pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory) -> TrainResult:
-    return fit(tiny.recipe(), data, tmp_path_factory.mktemp("runs") / "run")
-
 
 # --- refusals ------------------------------------------------------------------------------------
 

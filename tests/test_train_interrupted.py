@@ -19,21 +19,10 @@ from tests import tiny_training as tiny
 from tests.tiny_training import fit, go_on
 from zoo.__main__ import main
 from zoo.progress import Progress
-from zoo.train import TrainResult
 from zoo.training import trainer
 from zoo.training.disk import TrainError
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tiny.pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory) -> TrainResult:
-    return fit(tiny.recipe(), data, tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture

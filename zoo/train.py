@@ -39,7 +39,7 @@ class TrainResult:
     cause: "finished", or "stopped" by a signal (`resume` goes on).
     before, after: {"psnr_images": dB, "psnr_global": dB, "mse": ...} of the noisy validation set,
     and of that set denoised with the weights in the file `weights`, which are those of the step
-    `weights_step`. seconds: of this session.
+    `weights_step`. seconds: of this call.
     """
 
     run: Path

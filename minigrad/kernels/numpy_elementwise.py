@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minigrad.kernels.numpy_memory import empty, empty_like
+from minigrad.kernels.numpy_memory import empty, empty_like, in_order_of
 from minigrad.kernels.numpy_threads import scratch, share
 from minigrad.layers.activation import along_channels
 
@@ -61,10 +61,8 @@ def alike(*arrays: np.ndarray) -> bool:
 
 def temporary(slot: str, like: np.ndarray, dtype: np.dtype[Any] | type | None = None) -> np.ndarray:
     """Memory of this thread in the shape and the order of axes of `like`."""
-    kind = np.dtype(like.dtype if dtype is None else dtype)
-    order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
-    held = scratch(slot, tuple(like.shape[axis] for axis in order), kind)
-    return held.transpose(np.argsort(order))
+    kind = like.dtype if dtype is None else np.dtype(dtype)
+    return in_order_of(like, lambda shape: scratch(slot, shape, kind))
 
 
 def relu(x: np.ndarray) -> np.ndarray:

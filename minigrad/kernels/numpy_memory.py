@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -47,8 +48,13 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
 
 def empty_like(x: np.ndarray) -> np.ndarray:
     """As `numpy.empty_like`: the axes lie in memory in the order of those of `x`."""
+    return in_order_of(x, lambda shape: empty(shape, x.dtype))
+
+
+def in_order_of(x: np.ndarray, make: Callable[[tuple[int, ...]], np.ndarray]) -> np.ndarray:
+    """`make(shape)`, C-contiguous, turned so that it has the shape of `x` and its order of axes."""
     order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
-    y = empty(tuple(x.shape[axis] for axis in order), x.dtype)
+    y = make(tuple(x.shape[axis] for axis in order))
     return y.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
