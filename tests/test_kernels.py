@@ -159,6 +159,8 @@ def test_convolution(
         check(conv.conv2d, x, weight, bias, window, 1)
         check(conv.conv2d_dx, dy, weight, window, 1, (h, w))
         check(conv.conv2d_dw, dy, x, window, 1)
+        if window.stride == (1, 1) and window.kernel != (1, 1):
+            check(conv.conv2d_vjp, dy, x, weight, window, 1)
 
 
 @few
@@ -174,6 +176,7 @@ def test_convolution_in_groups(
     check(conv.conv2d, x, weight, None, window, groups)
     check(conv.conv2d_dx, dy, weight, window, groups, (8, 7))
     check(conv.conv2d_dw, dy, x, window, groups)
+    check(conv.conv2d_vjp, dy, x, weight, window, groups)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +190,7 @@ def test_float32_on_the_layers_of_a_unet(sizes: tuple[int, int, int, int]) -> No
     check(conv.conv2d, x, weight, bias, window, 1)
     check(conv.conv2d_dx, dy, weight, window, 1, (side, side))
     check(conv.conv2d_dw, dy, x, window, 1)
+    check(conv.conv2d_vjp, dy, x, weight, window, 1)
 
 
 def test_a_pixel_that_is_not_finite_reaches_its_own_windows_only() -> None:
@@ -212,7 +216,8 @@ def test_results_do_not_depend_on_the_threads(jobs: int, monkeypatch: pytest.Mon
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
             y = conv.conv2d(x, weight, None, window, 1)
-            results.append((y, conv.conv2d_dw(y, x, window, 1)))
+            dw = conv.conv2d_dw(y, x, window, 1)
+            results.append((y, dw, *conv.conv2d_vjp(y, x, weight, window, 1)))
     assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
 
 

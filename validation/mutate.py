@@ -117,7 +117,7 @@ FAULTS = (
     ),
     Fault(
         "bias cotangent of the first image only",
-        _CONV + "Conv2d.forward_and_vjp",
+        _CONV + "conv2d_vjp",
         (("dy.sum((0, 2, 3))", "dy[:1].sum((0, 2, 3))"),),
         "Conv2d",
         "check_float64",

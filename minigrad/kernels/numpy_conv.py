@@ -52,6 +52,11 @@ class Taps:
         """Rows and columns from the first to the last tap."""
         return (self.kernel[0] - 1) * self.dilation[0], (self.kernel[1] - 1) * self.dilation[1]
 
+    def flipped(self) -> Taps:
+        """What of dy the pixels of x were read by: the taps of the input's cotangent."""
+        down, right = self.reach
+        return Taps(self.kernel, self.dilation, down - self.top, right - self.left)
+
     def rows(self, unfolded: bool) -> list[int]:
         """The vertical shift i d_h of each tap, or only the first where the rows are not
         unfolded.
@@ -228,10 +233,8 @@ def correlate(
     """
     x, taps = drop_unread(x, taps)
     n, c, h, w = x.shape
-    k, _, kh, kw = weight.shape
-    # Values written for one output pixel. Unfolding all taps: their copies. Halving: the copies of
-    # one row of taps, and the products, which are written once and read once.
-    everything = kh * kw * c < kw * c + 2 * kh * k
+    k = len(weight)
+    everything = unfolds_all(c, k, taps.kernel)
     matrix = _matrix(weight, bias, everything)
     y = empty((n, k, *count), x.dtype)
     cut = strips(n, (h, w), count, taps)
@@ -249,6 +252,21 @@ def correlate(
     return y
 
 
+def unfolds_all(c: int, k: int, kernel: Pair) -> bool:
+    """Whether all taps are unfolded, not only the horizontal ones, from C to K channels.
+
+    By the values written for one output pixel. Unfolding all taps: their copies. Halving: the
+    copies of one row of taps, and the products, which are written once and read once.
+    """
+    kh, kw = kernel
+    return kh * kw * c < kw * c + 2 * kh * k
+
+
+def flip(weight: np.ndarray) -> np.ndarray:
+    """(K, C, k_h, k_w) as (C, K, k_h, k_w), turned by half a circle."""
+    return weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+
+
 def correlate_dx(dy: np.ndarray, weight: np.ndarray, taps: Taps, size: Pair) -> np.ndarray:
     """The cotangent of the input of `correlate`: dy (N, K, M, Q) correlated with the flipped
     weight.
@@ -256,9 +274,44 @@ def correlate_dx(dy: np.ndarray, weight: np.ndarray, taps: Taps, size: Pair) -> 
     dx[n, c, r, s] = sum over (k, i, j) of weight[k, c, i, j] dy[n, k, r + top - i d_h, s + left - j
     d_w].
     """
-    down, right = taps.reach
-    flipped = Taps(taps.kernel, taps.dilation, down - taps.top, right - taps.left)
-    return correlate(dy, weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), None, flipped, size)
+    return correlate(dy, flip(weight), None, taps.flipped(), size)
+
+
+def correlate_vjp(
+    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, taps: Taps
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`correlate_dx`, `correlate_dw` and the sums of dy over n, m, q, in one go.
+
+    With D the planes of dy unfolded for dx, and X the planes of x moved by the taps that D is not
+    unfolded for, D X' holds every product that dw sums: dy is copied once for both.
+    """
+    (n, c, h, w), k, (kh, kw) = x.shape, dy.shape[1], taps.kernel
+    read, back = drop_unread(dy, taps.flipped())
+    everything = unfolds_all(k, c, taps.kernel)
+    matrix = _matrix(flip(weight), None, everything)
+    dx = empty(x.shape, dy.dtype)
+    cut = strips(n, read.shape[2:], (h, w), back)
+
+    def work(job: int) -> np.ndarray:
+        if job == len(cut):
+            return dy.sum((0, 2, 3))
+        strip = cut[job]
+        flat = strip.flat
+        moves = _moves_of_x(flat.taps, everything, True)
+        unfolded = flat.unfold("dy", read[strip.images, :, strip.inputs], moves, last=1)
+        moves = _moves_of_dy(flat.taps, not everything, False)
+        planes = flat.unfold("x", x[strip.images, :, strip.outputs], moves)
+        products = scratch("products", (matrix.shape[0], flat.length), dy.dtype)
+        np.matmul(matrix, unfolded, out=products)
+        _fold(products, flat, dx[strip.images, :, strip.outputs])
+        product = empty((len(unfolded) - 1, len(planes)), dy.dtype)
+        return np.matmul(unfolded[:-1], planes.T, out=product)
+
+    *parts, db = share(work, len(cut) + 1)
+    rows, columns = (kh, kw) if everything else (1, kw), (1, 1) if everything else (kh, 1)
+    dw = ordered_sum(parts).reshape(*rows, k, *columns, c)  # (i, j, k, i, j, c)
+    dw = dw.transpose(2, 5, 0, 3, 1, 4).reshape(k, c, kh, kw)
+    return dx, dw[:, :, ::-1, ::-1], db
 
 
 def drop_unread(x: np.ndarray, taps: Taps) -> tuple[np.ndarray, Taps]:

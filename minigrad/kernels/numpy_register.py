@@ -85,6 +85,17 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window, groups: int) -> np.
     return NotImplemented
 
 
+@conv.conv2d_vjp.register("numpy", *REAL)
+def conv2d_vjp(
+    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, window: Window, groups: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cotangents of input, weight and bias."""
+    elsewhere = window.stride != (1, 1) or numpy_strided.covers(window)  # conv2d_dx and conv2d_dw
+    if groups > 1 or elsewhere or _is_empty(dy, x, weight):
+        return NotImplemented
+    return numpy_conv.correlate_vjp(dy, x, weight, taps_of(window))
+
+
 def taps_of(window: Window) -> Taps:
     """The reads of a window of stride 1."""
     return Taps(window.kernel, window.dilation, window.padding[0], window.padding[2])

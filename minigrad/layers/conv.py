@@ -84,6 +84,26 @@ def conv2d_dw(dy: Array, x: Array, window: Window, groups: int) -> Array:
     return da.reshape(k, x.shape[1] // groups, *window.kernel)
 
 
+@replaceable
+def conv2d_vjp(
+    dy: Array, x: Array, weight: Array, window: Window, groups: int
+) -> tuple[Array, Array, Array]:
+    """(dx, dweight, dbias) of conv2d, which a kernel may compute together: both products need dy.
+
+    Args:
+        dy: (N, K, M, Q).
+        x: (N, C, H, W).
+        weight: (K, C/G, k_h, k_w).
+        window: geometry.
+        groups: G.
+
+    Returns:
+        The shapes of `x`, `weight` and (K,), dtype of `dy`.
+    """
+    dx = conv2d_dx(dy, weight, window, groups, x.shape[2:])
+    return dx, conv2d_dw(dy, x, window, groups), dy.sum((0, 2, 3))
+
+
 class Conv2d(Module):
     """y[n, k, m, l] = b[k] + sum_{c,i,j} w[k, c, i, j] xpad[n, c, m s_h + i d_h, l s_w + j d_w].
 
@@ -147,11 +167,9 @@ class Conv2d(Module):
         y = self.forward(x)
 
         def vjp(dy: Array) -> Array:
-            self.accumulate(
-                weight=conv2d_dw(dy, x, self.window, self.groups),
-                bias=None if self.bias is None else dy.sum((0, 2, 3)),
-            )
-            return conv2d_dx(dy, self.weight, self.window, self.groups, x.shape[2:])
+            dx, dw, db = conv2d_vjp(dy, x, self.weight, self.window, self.groups)
+            self.accumulate(weight=dw, bias=None if self.bias is None else db)
+            return dx
 
         return y, once(vjp, self, y)
 
