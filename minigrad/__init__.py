@@ -10,6 +10,7 @@ Arrays are NumPy's on a CPU and CuPy's on a GPU. Reading order: `module.py` (wha
 
 from importlib import import_module
 
+from minigrad import layers, losses
 from minigrad.backend import (
     Array,
     DeviceError,
@@ -22,27 +23,8 @@ from minigrad.backend import (
 from minigrad.checkpoint import CheckpointError
 from minigrad.containers import Checkpoint, Detach, Frozen, Residual, Sequential
 from minigrad.gradcheck import GradientError, check_adjoint, check_vjp
-from minigrad.layers import (
-    Add,
-    AvgPool2d,
-    Concat,
-    Conv2d,
-    ConvTranspose2d,
-    Fold,
-    LeakyReLU,
-    MaxPool2d,
-    Multiply,
-    Offset,
-    PReLU,
-    ReLU,
-    Scale,
-    Sigmoid,
-    Split,
-    Subtract,
-    Unfold,
-    Upsample,
-)
-from minigrad.losses import AnnealedL0Loss, HDRLoss, L1Loss, MaskedMSELoss, MSELoss
+from minigrad.layers import *  # noqa: F403
+from minigrad.losses import *  # noqa: F403
 from minigrad.module import Module, Parameter, once
 from minigrad.noise import Noise
 from minigrad.optim import SGD, Adam
@@ -82,29 +64,8 @@ __all__ = [
     "Window",
     "unfold",
     "fold",
-    "Unfold",
-    "Fold",
-    "Conv2d",
-    "ConvTranspose2d",
-    "ReLU",
-    "LeakyReLU",
-    "PReLU",
-    "Sigmoid",
-    "MaxPool2d",
-    "AvgPool2d",
-    "Upsample",
-    "Concat",
-    "Split",
-    "Add",
-    "Subtract",
-    "Multiply",
-    "Scale",
-    "Offset",
-    "MSELoss",
-    "L1Loss",
-    "MaskedMSELoss",
-    "AnnealedL0Loss",
-    "HDRLoss",
+    *layers.__all__,
+    *losses.__all__,
     "SGD",
     "Adam",
     "Noise",

@@ -10,7 +10,8 @@ import pytest
 import minigrad as mg
 from minigrad import Composite, Module, Sequential
 from minigrad.wiring import as_tuple
-from tests.errors import ERRORS, Wrong, X
+from tests.errors import ERRORS
+from tests.errors.common import Wrong, X
 from validation.rows import ROWS
 
 

@@ -15,7 +15,7 @@ from validation.tolerances import FLOAT64_ATOL, FLOAT64_RTOL, float32_allowed
 from validation.twins.layers import TWINS
 
 Results = dict[str, np.ndarray]
-"""`output i`, `cotangent of input i`, `cotangent of <parameter>` -> array."""
+"""`output i`, `cotangent of input i`, `cotangent of <parameter>`, `buffer <name>` -> array."""
 
 UNIT = 2.0**-23
 """Float32 errors are printed in this unit."""
@@ -30,9 +30,10 @@ def ours(sample: Sample, dtype: Any) -> Results:
     dxs = as_tuple(vjp(*cotangents(y, sample.seed)))
     results = {f"output {i}": out for i, out in enumerate(as_tuple(y))}
     results |= {f"cotangent of input {i}": dx for i, dx in enumerate(dxs) if dx is not None}
-    return results | {
-        f"cotangent of {name}": p.grad for name, p in module.named_parameters().items()
-    }
+    parameters = module.named_parameters()
+    results |= {f"cotangent of {name}": p.grad for name, p in parameters.items()}
+    state = module.state_dict()
+    return results | {f"buffer {name}": state[name] for name in state if name not in parameters}
 
 
 def twin(sample: Sample, dtype: Any) -> torch.nn.Module:
@@ -40,7 +41,7 @@ def twin(sample: Sample, dtype: Any) -> torch.nn.Module:
     module = TWINS[sample.row.name](**sample.settings.arguments).to(_DTYPES[dtype])
     arrays = sample.module(dtype).state_dict()
     module.load_state_dict({k: torch.from_numpy(np.array(a)) for k, a in arrays.items()})
-    return module
+    return module.train(sample.settings.training)
 
 
 def theirs(sample: Sample, dtype: Any) -> Results:
@@ -62,10 +63,11 @@ def magnitudes(sample: Sample) -> dict[str, float]:
     found: dict[str, float] = {}
     module = twin(sample, np.float64)
     runs = [_pull(sample, module, xs, absolute=False)]
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.abs_()
-    runs += [_pull(sample, module, values, absolute=True) for values in (xs, absolute)]
+    if sample.row.absolute:
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.abs_()
+        runs += [_pull(sample, module, values, absolute=True) for values in (xs, absolute)]
     for results in runs:
         for name, array in results.items():
             size = float(np.abs(array[np.isfinite(array)]).max(initial=0))
@@ -163,6 +165,7 @@ def _pull(sample: Sample, module: torch.nn.Module, xs: Arrays, absolute: bool) -
     gradients = torch.autograd.grad(outputs, wanted, seeds)
     names = [f"input {i}" for i in wrt] + list(named)
     results = {f"output {i}": y.detach().numpy() for i, y in enumerate(outputs)}
-    return results | {
-        f"cotangent of {name}": g.numpy() for name, g in zip(names, gradients, strict=True)
-    }
+    for name, gradient in zip(names, gradients, strict=True):
+        results[f"cotangent of {name}"] = gradient.numpy()
+    buffers = module.named_buffers()
+    return results | {f"buffer {name}": b.numpy().copy() for name, b in buffers}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,15 +47,21 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings of a layer: constructor arguments and the shapes of its inputs."""
+    """Settings of a layer: constructor arguments, the shapes of its inputs, training or not."""
 
     arguments: dict[str, Any]
     shapes: tuple[Shape, ...]
+    training: bool = True
 
 
 def variant(*shapes: Shape, **arguments: Any) -> Variant:
     """A `Variant`: shapes first, then the constructor's arguments by name."""
     return Variant(arguments, shapes)
+
+
+def evaluated(settings: Variant) -> Variant:
+    """The same settings in evaluation mode."""
+    return replace(settings, training=False)
 
 
 def keeps_nothing(module: Module, xs: Arrays, ys: Arrays) -> int:
@@ -86,6 +92,10 @@ class Row:
         special: whether infinities, NaN and signed zeros are compared with PyTorch.
         elementwise: whether a cotangent's magnitude is at least that of `dy`.
         signs: the sign of each input in the largest sum of absolute terms.
+        prepare: changes the drawn parameters, and draws the buffers (a running variance must be
+            positive), in float32 numbers.
+        absolute: whether the layer makes sense on absolute values, whose results measure what
+            rounding may do; False where a logarithm or a root of a difference would not be real.
     """
 
     layer: type[Module]
@@ -100,6 +110,8 @@ class Row:
     special: bool = False
     elementwise: bool = False
     signs: tuple[int, ...] = ()
+    prepare: Callable[[Module, np.random.Generator], None] | None = None
+    absolute: bool = True
 
     @property
     def name(self) -> str:
@@ -140,9 +152,10 @@ class Sample:
     def name(self) -> str:
         """Class, settings, law and seed."""
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.settings.arguments.items())
+        mode = "" if self.settings.training else "in evaluation mode, "
         return (
             f"{self.row.name}({arguments}) on {', '.join(map(str, self.settings.shapes))}, "
-            f"{self.values} values, seed {self.seed}"
+            f"{mode}{self.values} values, seed {self.seed}"
         )
 
     @property
@@ -164,7 +177,9 @@ class Sample:
         rng = np.random.default_rng([self.seed, 1])
         for parameter in module.parameters():
             parameter.value[...] = _float32(rng.standard_normal(parameter.value.shape))
-        return module
+        if self.row.prepare is not None:
+            self.row.prepare(module, rng)
+        return module.train(self.settings.training)
 
     def inputs(self, dtype: Any) -> Arrays:
         """The inputs, by the law `values`."""

@@ -1,0 +1,7 @@
+"""What the likelihoods refuse."""
+
+from __future__ import annotations
+
+from tests.errors.common import Wrong
+
+ERRORS: list[Wrong] = []

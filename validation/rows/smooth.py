@@ -1,0 +1,7 @@
+"""Rows of the smooth activations, softmax, elementary functions and the linear layer."""
+
+from __future__ import annotations
+
+from validation.cases import Row
+
+ROWS: list[Row] = []

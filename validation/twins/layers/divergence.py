@@ -1,0 +1,9 @@
+"""Twins of the divergences and the contrastive loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+TWINS: dict[str, Callable[..., nn.Module]] = {}
