@@ -29,8 +29,9 @@ from zoo import create
 Step = Callable[[], object]
 
 LEARNING_RATE = 1e-3
-TURN_SECONDS = 0.2
-"""A turn of a fast step is repeated for about this long."""
+TURN_SECONDS = 0.5
+"""A turn of a fast step is repeated for about this long: training is a long row of steps, and the
+first ones after a pause are slower."""
 LONG_SECONDS = 0.3
 """A step of this length needs no other to warm up for it."""
 PAUSE_SECONDS = 0.06
