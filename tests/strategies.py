@@ -27,8 +27,13 @@ class HypothesisDraw:
 
 
 @st.composite
-def samples(draw: Any, row: Row | str, values: str | None = None) -> Sample:
-    """A sample of `row` (or of its name); `values` fixes the law of the numbers."""
+def samples(
+    draw: Any, row: Row | str, values: str | None = None, layouts: Sequence[str] = ("contiguous",)
+) -> Sample:
+    """A sample of `row` (or of its name); `values` fixes the law of the numbers, `layouts` are the
+    memory layouts that inputs and cotangents may have.
+    """
     row = ROWS[row] if isinstance(row, str) else row
-    sample = row.sample(HypothesisDraw(draw))
+    source = HypothesisDraw(draw)
+    sample = row.sample(source).laid(source.pick(layouts))
     return sample if values is None else sample.with_values(values)

@@ -11,19 +11,20 @@ from tests.table import fixed_samples
 from validation.against_torch import check_float64, float32_errors, state_keys
 from validation.cases import Sample, cotangents
 from validation.compare_layers import float32_verdict, worst_of
+from validation.layouts import EVERY
 from validation.rows import ROWS
 
 IN_PROOF = True
 
 
-@pytest.mark.parametrize("sample", fixed_samples("normal", "ties", "special"), ids=str)
+@pytest.mark.parametrize("sample", fixed_samples("normal", "ties", "extreme", "special"), ids=str)
 def test_float64_hand_picked(sample: Sample) -> None:
     check_float64(sample)
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_float64(name: str) -> None:
-    @given(samples(name))
+    @given(samples(name, layouts=EVERY))
     def check(sample: Sample) -> None:
         check_float64(sample)
 
@@ -34,7 +35,7 @@ def test_float64(name: str) -> None:
 def test_float32_errors_are_no_larger_than_four_times_those_of_torch(name: str) -> None:
     worst: dict[str, tuple[float, float]] = {}
 
-    @given(samples(name).filter(lambda s: s.values != "special"))
+    @given(samples(name, layouts=EVERY).filter(lambda s: s.values != "special"))
     def collect(sample: Sample) -> None:
         nonlocal worst
         worst = worst_of(worst, float32_errors(sample))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from minigrad import Module, to_host
 from minigrad.wiring import as_tuple
 from validation.agreement import relative_error
-from validation.cases import Arrays, Sample, cotangents
+from validation.cases import Arrays, Sample
 from validation.tolerances import FLOAT64_ATOL, FLOAT64_RTOL, float32_allowed
 from validation.twins.layers import TWINS
 
@@ -24,16 +26,23 @@ _DTYPES = {np.float32: torch.float32, np.float64: torch.float64}
 
 
 def ours(sample: Sample, dtype: Any) -> Results:
-    """What the layer computes."""
+    """What the layer computes, from inputs and cotangents that cannot be written."""
     module, xs = sample.module(dtype), sample.inputs(dtype)
+    _lock(xs)
     y, vjp = module.forward_and_vjp(*xs)
-    dxs = as_tuple(vjp(*cotangents(y, sample.seed)))
-    results = {f"output {i}": out for i, out in enumerate(as_tuple(y))}
-    results |= {f"cotangent of input {i}": dx for i, dx in enumerate(dxs) if dx is not None}
-    parameters = module.named_parameters()
-    results |= {f"cotangent of {name}": p.grad for name, p in parameters.items()}
-    state = module.state_dict()
-    return results | {f"buffer {name}": state[name] for name in state if name not in parameters}
+    dys = sample.cotangents(y)
+    _lock(dys)
+    return results_of(module, as_tuple(y), as_tuple(vjp(*dys)))
+
+
+def results_of(module: Module, ys: tuple[Any, ...], dxs: tuple[Any, ...]) -> Results:
+    """The outputs, the cotangents that there are, and the buffers, on the host."""
+    results = {f"output {i}": to_host(y) for i, y in enumerate(ys)}
+    results |= {f"cotangent of input {i}": to_host(d) for i, d in enumerate(dxs) if d is not None}
+    parameters, state = module.named_parameters(), module.state_dict()
+    results |= {f"cotangent of {name}": to_host(p.grad) for name, p in parameters.items()}
+    buffers = [name for name in state if name not in parameters]
+    return results | {f"buffer {name}": to_host(state[name]) for name in buffers}
 
 
 def twin(sample: Sample, dtype: Any) -> torch.nn.Module:
@@ -48,6 +57,29 @@ def theirs(sample: Sample, dtype: Any) -> Results:
     """What PyTorch computes."""
     xs = sample.inputs(dtype)
     return _pull(sample, twin(sample, dtype), xs, absolute=False)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What PyTorch says about a sample; the same for all layouts that keep its values.
+
+    Attributes:
+        exact: float64 results.
+        single: float32 results.
+        sizes: the magnitude of each result.
+    """
+
+    exact: Results
+    single: Results
+    sizes: dict[str, float]
+
+
+def reference(sample: Sample) -> Reference:
+    """PyTorch's results and the magnitudes, without its warnings."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        exact, single = theirs(sample, np.float64), theirs(sample, np.float32)
+        return Reference(exact, single, magnitudes(sample))
 
 
 def magnitudes(sample: Sample) -> dict[str, float]:
@@ -73,39 +105,41 @@ def magnitudes(sample: Sample) -> dict[str, float]:
             size = float(np.abs(array[np.isfinite(array)]).max(initial=0))
             found[name] = max(found.get(name, 0.0), size)
     if sample.row.elementwise:
-        dys = cotangents(runs[0]["output 0"], sample.seed)
+        dys = sample.cotangents(runs[0]["output 0"])
         largest = max(float(np.abs(dy).max(initial=0)) for dy in dys)
         found["cotangent of input 0"] = max(found["cotangent of input 0"], largest)
     return found
 
 
-def check_float64(sample: Sample) -> dict[str, float]:
+def check_float64(sample: Sample, known: Reference | None = None) -> dict[str, float]:
     """Raise `AssertionError` where a float64 result differs from PyTorch's; returns the errors.
 
     An error is relative to the magnitude; infinities and NaN must stand in the same places.
     """
+    known = known or reference(sample)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        mine, reference = ours(sample, np.float64), theirs(sample, np.float64)
-        sizes = magnitudes(sample)
-    assert mine.keys() == reference.keys(), f"{sample.name}: {[*mine]} instead of {[*reference]}"
+        mine = ours(sample, np.float64)
+    _same_names(sample, mine, known.exact)
     errors = {}
-    for name, expected in reference.items():
-        actual = mine[name]
+    for name, expected in known.exact.items():
+        actual, size = mine[name], known.sizes[name]
         errors[name] = relative_error(
-            actual, expected, sizes[name], what=f"{sample.name}: {name}, against PyTorch"
+            actual, expected, size, what=f"{sample.name}: {name}, against PyTorch"
         )
-        atol = FLOAT64_ATOL * sizes[name]
+        atol = FLOAT64_ATOL * size
         close = np.isclose(actual, expected, rtol=FLOAT64_RTOL, atol=atol, equal_nan=True)
         assert close.all(), (
             f"{sample.name}: {name}: {int((~close).sum())} of {close.size} entries differ, "
-            f"error {errors[name]:.2e} of the magnitude {sizes[name]:.3g}; first at "
+            f"error {errors[name]:.2e} of the magnitude {size:.3g}; first at "
             f"{tuple(map(int, np.argwhere(~close)[0]))}"
         )
     return errors
 
 
-def float32_errors(sample: Sample) -> dict[str, tuple[float, float]]:
+def float32_errors(
+    sample: Sample, known: Reference | None = None
+) -> dict[str, tuple[float, float]]:
     """For each result: our and PyTorch's float32 error against float64, relative to the
     magnitude.
 
@@ -113,17 +147,26 @@ def float32_errors(sample: Sample) -> dict[str, tuple[float, float]]:
         AssertionError: results are missing or have other shapes, or infinities and NaN do not
             stand where PyTorch's float64 results have them.
     """
-    reference, sizes = theirs(sample, np.float64), magnitudes(sample)
-    mine, other = ours(sample, np.float32), theirs(sample, np.float32)
-    assert mine.keys() == reference.keys(), f"{sample.name}: {[*mine]} instead of {[*reference]}"
+    known = known or reference(sample)
+    mine = ours(sample, np.float32)
+    _same_names(sample, mine, known.exact)
     errors = {}
-    for name, exact in reference.items():
-        what = f"{sample.name}: {name} in float32"
+    for name, exact in known.exact.items():
+        what, size = f"{sample.name}: {name} in float32", known.sizes[name]
         errors[name] = (
-            relative_error(mine[name], exact, sizes[name], what=what),
-            relative_error(other[name], exact, sizes[name], what=f"{what} by PyTorch"),
+            relative_error(mine[name], exact, size, what=what),
+            relative_error(known.single[name], exact, size, what=f"{what} by PyTorch"),
         )
     return errors
+
+
+def _same_names(sample: Sample, mine: Results, expected: Results) -> None:
+    assert mine.keys() == expected.keys(), f"{sample.name}: {[*mine]} instead of {[*expected]}"
+
+
+def _lock(arrays: Arrays) -> None:
+    for array in arrays:
+        array.flags.writeable = False
 
 
 def float32_verdict(worst: dict[str, tuple[float, float]]) -> str:
@@ -154,12 +197,12 @@ def state_keys(sample: Sample) -> None:
 
 def _pull(sample: Sample, module: torch.nn.Module, xs: Arrays, absolute: bool) -> Results:
     wrt = range(len(xs)) if sample.row.wrt is None else sample.row.wrt
-    inputs = [torch.from_numpy(np.array(x)) for x in xs]
+    inputs = [torch.from_numpy(np.array(x, order="C")) for x in xs]
     for i in wrt:
         inputs[i].requires_grad_()
     outputs = as_tuple(module(*inputs))
-    dys = cotangents(tuple(y.detach().numpy() for y in outputs), sample.seed)
-    seeds = [torch.from_numpy(np.array(np.abs(dy) if absolute else dy)) for dy in dys]
+    dys = sample.cotangents(tuple(y.detach().numpy() for y in outputs))
+    seeds = [torch.from_numpy(np.array(abs(dy) if absolute else dy, order="C")) for dy in dys]
     named = dict(module.named_parameters())
     wanted = [*(inputs[i] for i in wrt), *named.values()]
     gradients = torch.autograd.grad(outputs, wanted, seeds)

@@ -18,6 +18,7 @@ import numpy as np
 from minigrad import Module, to_host
 from minigrad.wiring import as_tuple
 from validation.draw import Draw
+from validation.layouts import lay
 
 Arrays = tuple[np.ndarray, ...]
 Shape = tuple[int, ...]
@@ -120,16 +121,21 @@ class Row:
 
     def samples(self) -> list[Sample]:
         """The hand-picked settings, each with ordinary values and with ties."""
-        laws = ("normal", "ties", "special") if self.special else ("normal", "ties")
         return [
             Sample(self, settings, seed, law)
             for seed, settings in enumerate(self.variants)
-            for law in laws
+            for law in ("normal", "ties", *self.odd_laws)
         ]
+
+    @property
+    def odd_laws(self) -> tuple[str, ...]:
+        """The laws of values that not every layer is held to."""
+        extreme = ("extreme",) if self.special or self.linear else ()
+        return (*extreme, *(("special",) if self.special else ()))
 
     def sample(self, draw: Draw) -> Sample:
         """Random settings, values and seed."""
-        laws = ("normal", "normal", "ties", "wide", *(("special",) if self.special else ()))
+        laws = ("normal", "normal", "ties", "wide", *self.odd_laws)
         settings = self.draw(draw)
         return Sample(self, settings, draw.integer(0, 2**31 - 1), draw.pick(laws))
 
@@ -138,8 +144,9 @@ class Row:
 class Sample:
     """A row with everything fixed.
 
+    `layout`: a name of `validation.layouts.EVERY`, for the inputs and the cotangents.
     `values`: "normal"; "ties" (few different numbers, zeros of both signs); "wide" (normal times a
-    power of ten for each array); "special" (infinities, NaN, zeros of both signs, denormal and huge
+    power of ten for each array); "extreme" (normal times 1e30 or 1e-30); "special" (infinities, NaN, zeros of both signs, denormal and huge
     numbers); "away" (normal, away from kinks).
     """
 
@@ -147,15 +154,17 @@ class Sample:
     settings: Variant
     seed: int
     values: str = "normal"
+    layout: str = "contiguous"
 
     @property
     def name(self) -> str:
         """Class, settings, law and seed."""
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.settings.arguments.items())
         mode = "" if self.settings.training else "in evaluation mode, "
+        layout = "" if self.layout == "contiguous" else f"{self.layout} in memory, "
         return (
             f"{self.row.name}({arguments}) on {', '.join(map(str, self.settings.shapes))}, "
-            f"{mode}{self.values} values, seed {self.seed}"
+            f"{mode}{self.values} values, {layout}seed {self.seed}"
         )
 
     @property
@@ -190,14 +199,22 @@ class Sample:
             xs = self.row.adjust(xs)
         if self.values == "away" and self.row.away is not None:
             xs = self.row.away(xs, rng)
-        return tuple(np.asarray(x, dtype=np.float32).astype(dtype) for x in xs)
+        return tuple(lay(np.asarray(x, dtype=np.float32).astype(dtype), self.layout) for x in xs)
+
+    def cotangents(self, ys: Any) -> Arrays:
+        """Random numbers for each output, by the seed and in the layout of the sample."""
+        return tuple(lay(dy, self.layout) for dy in cotangents(ys, self.seed))
 
     def __str__(self) -> str:
         return self.name
 
     def with_values(self, values: str) -> Sample:
         """The same settings under another law."""
-        return Sample(self.row, self.settings, self.seed, values)
+        return replace(self, values=values)
+
+    def laid(self, layout: str) -> Sample:
+        """The same settings in another memory layout."""
+        return replace(self, layout=layout)
 
 
 def cotangents(ys: Any, seed: int = 0) -> Arrays:
@@ -225,6 +242,10 @@ def _wide(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return rng.standard_normal(shape) * 10.0 ** rng.integers(-6, 7)
 
 
+def _extreme(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return rng.standard_normal(shape) * rng.choice([1e-30, 1e30])
+
+
 def _special(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     odd = [np.inf, -np.inf, np.nan, -0.0, 0.0, 1e-40, -1e-40, 1e30, -1e30]
     return np.where(rng.random(shape) < 0.3, rng.choice(odd, shape), rng.standard_normal(shape))
@@ -234,5 +255,6 @@ LAWS: dict[str, Callable[[np.random.Generator, Shape], Any]] = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
     "ties": _ties,
     "wide": _wide,
+    "extreme": _extreme,
     "special": _special,
 }

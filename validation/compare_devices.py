@@ -10,7 +10,7 @@ import numpy as np
 
 from minigrad import resolve_device, to_device, to_host
 from minigrad.wiring import as_tuple
-from validation.against_torch import Results, magnitudes
+from validation.against_torch import Results, magnitudes, results_of
 from validation.against_torch import ours as on_host
 from validation.agreement import relative_error
 from validation.cases import Row, Sample, cotangents
@@ -48,11 +48,7 @@ def on_device(sample: Sample, dtype: Any, device: str = "cuda") -> Results:
     for i, (x, copy) in enumerate(zip(xs, before, strict=True)):
         same = np.array_equal(to_host(x), to_host(copy), equal_nan=True)
         assert same, f"{sample.name}: input {i} was written"
-    results = {f"output {i}": to_host(y) for i, y in enumerate(ys)}
-    results |= {f"cotangent of input {i}": to_host(d) for i, d in enumerate(dxs) if d is not None}
-    return results | {
-        f"cotangent of {name}": to_host(p.grad) for name, p in module.named_parameters().items()
-    }
+    return results_of(module, ys, dxs)
 
 
 def device_error(sample: Sample, dtype: Any, device: str = "cuda") -> float:

@@ -6,7 +6,6 @@ are held to the same rules. `CONTRACT` lists them by name.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from minigrad.probe import same
 from minigrad.replay import noises
 from minigrad.wiring import as_tuple
 from validation.cases import Arrays, Subject, cotangents, gradients
+from validation.layouts import LAYOUTS, flat_along
 from validation.residuals import held_arrays
 from validation.tolerances import LAYOUT_RTOL
 
@@ -232,12 +232,12 @@ def layouts_agree(subject: Subject) -> None:
 def broadcast_views_agree(subject: Subject) -> None:
     """Inputs and cotangents with strides of zero give the result of their copies."""
     for axis in (0, -1):
-        xs = [_flat_along(x, axis) for x in subject.inputs(np.float64)]
+        xs = [flat_along(x, axis) for x in subject.inputs(np.float64)]
         results = []
         for form in (np.asarray, np.copy):
             module = subject.module(np.float64)
             y, vjp = module.forward_and_vjp(*map(form, xs))
-            dys = [form(_flat_along(dy, axis)) for dy in cotangents(y)]
+            dys = [form(flat_along(dy, axis)) for dy in cotangents(y)]
             dxs = as_tuple(vjp(*dys))
             results.append((*as_tuple(y), *dxs, *gradients(module).values()))
         _expect_close(subject, f"zero stride on axis {axis}", *results)
@@ -298,39 +298,6 @@ def _expect_close(subject: Subject, what: str, results: Any, expected: Any) -> N
                 f"{subject.name}: {what}: result {i} differs by {np.abs(a - b).max():.2e}"
             )
 
-
-def _flat_along(x: np.ndarray, axis: int) -> np.ndarray:
-    """The first slice of `x` along `axis`, repeated by a stride of zero."""
-    return np.broadcast_to(x.take([0], axis=axis), x.shape) if x.ndim else x
-
-
-def _sliced(x: np.ndarray) -> np.ndarray:
-    """A view of every second element, along every axis, of a larger array."""
-    if not x.ndim:
-        return x
-    large = np.full(tuple(2 * n for n in x.shape), 7.0, dtype=x.dtype)
-    view = large[(slice(None, None, 2),) * x.ndim]
-    view[...] = x
-    return view
-
-
-def _reversed(x: np.ndarray) -> np.ndarray:
-    every = (slice(None, None, -1),) * x.ndim
-    return x[every].copy()[every]
-
-
-def _channels_last(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1) if x.ndim > 1 else x
-
-
-LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "contiguous": copy.copy,
-    "Fortran": lambda x: np.asarray(x, order="F"),
-    "transposed": lambda x: np.swapaxes(np.swapaxes(x, -1, -2).copy(), -1, -2) if x.ndim > 1 else x,
-    "negative strides": _reversed,
-    "every second": _sliced,
-    "channels last": _channels_last,
-}
 
 CONTRACT: dict[str, Callable[[Subject], None]] = {
     rule.__name__: rule

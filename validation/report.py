@@ -19,7 +19,8 @@ class Case:
         name: what was compared, for example `Conv2d[groups] float64`.
         passed: True or False; None when it was skipped (`detail` says why).
         detail: what went wrong, or why it was skipped; empty when it passed.
-        figures: the numbers behind the verdict, JSON values only.
+        figures: the numbers behind the verdict, JSON values only; `checks` is how many single
+            comparisons there were. Dictionaries go into the JSON, not into the table.
     """
 
     name: str
@@ -67,7 +68,8 @@ def table(cases: Sequence[Case]) -> Table:
     for heading in ("case", "verdict", "figures", "detail"):
         result.add_column(heading, overflow="fold")
     for case in cases:
-        figures = ", ".join(f"{key} {_short(value)}" for key, value in case.figures.items())
+        scalars = {k: v for k, v in case.figures.items() if not isinstance(v, dict)}
+        figures = ", ".join(f"{key} {_short(value)}" for key, value in scalars.items())
         result.add_row(
             escape(case.name), _VERDICTS[case.passed], escape(figures), escape(case.detail)
         )
@@ -75,17 +77,23 @@ def table(cases: Sequence[Case]) -> Table:
 
 
 def totals(cases: Sequence[Case]) -> dict[str, int]:
-    """How many cases passed, failed and were skipped."""
+    """How many cases passed, failed and were skipped; and of how many checks they consist, where
+    they count them.
+    """
     verdicts = [case.passed for case in cases]
-    return {
+    counts = {
         "passed": sum(v is True for v in verdicts),
         "failed": sum(v is False for v in verdicts),
         "skipped": sum(v is None for v in verdicts),
     }
+    checks = sum(case.figures.get("checks", 0) for case in cases)
+    return counts | ({"checks": checks} if checks else {})
 
 
 def to_json(cases: Sequence[Case]) -> str:
-    """One object: `{"passed": n, "failed": n, "skipped": n, "cases": [...]}`."""
+    """One object: `{"passed": n, "failed": n, "skipped": n, "cases": [...]}`; with the number of
+    `checks` where cases count them.
+    """
     return json.dumps(
         {
             **totals(cases),
