@@ -1,6 +1,7 @@
 """The command line: `python -m validation WHAT`.
 
 layers      every layer and loss against PyTorch
+certify     a layer of one's own: against a twin, or against differences
 models      every network of the zoo against its twin
 training    training side by side with PyTorch
 devices     NumPy against CuPy
@@ -68,6 +69,45 @@ def _parser() -> argparse.ArgumentParser:
     layers = add("layers", "every layer and loss against PyTorch")
     layers.add_argument("--examples", type=_positive, default=50, help="random cases a layer")
     layers.add_argument("--seed", type=int, default=0)
+    own = commands.add_parser(
+        "certify",
+        help="a layer of one's own, against a PyTorch twin or against differences",
+        description="Certify a layer of one's own.",
+        epilog="Example: python -m validation certify mine.py:Swish --input 2,3,8,8 "
+        "--twin mine_twin.py:Swish",
+    )
+    own.add_argument("layer", metavar="FILE.py:CLASS")
+    own.add_argument(
+        "--input",
+        type=_shape,
+        action="append",
+        required=True,
+        metavar="N,C,...",
+        help="shape of an input; once for each input",
+    )
+    own.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an argument of the constructor",
+    )
+    own.add_argument(
+        "--twin",
+        metavar="FILE.py:NAME",
+        help="makes the same layer in PyTorch from the same arguments",
+    )
+    own.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="inputs between these bounds; default: normal numbers",
+    )
+    own.add_argument("--linear", action="store_true", help="the adjoint identity must hold")
+    own.add_argument("--examples", type=_positive, default=20, help="different values")
+    own.add_argument("--seed", type=int, default=0)
+    own.add_argument("--json", action="store_true", help="print one JSON object")
     add("models", "every network of the zoo against its PyTorch twin")
     add("training", "training steps side by side with PyTorch")
     add("devices", "NumPy against CuPy")
@@ -82,6 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     published.add_argument("--threads", type=_positive, default=1)
     published.add_argument("--draw", action="store_true", help="draw instead of running")
     return parser
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(n) for n in text.replace("x", ",").split(",") if n)
+    except ValueError:
+        shape = (-1,)
+    if min(shape, default=0) < 0:
+        raise argparse.ArgumentTypeError(f"expected sizes such as 2,3,8,8, got {text!r}")
+    return shape
 
 
 def _positive(text: str) -> int:

@@ -47,7 +47,8 @@ def results_of(module: Module, ys: tuple[Any, ...], dxs: tuple[Any, ...]) -> Res
 
 def twin(sample: Sample, dtype: Any) -> torch.nn.Module:
     """The twin with the layer's parameters and buffers."""
-    module = TWINS[sample.row.name](**sample.settings.arguments).to(_DTYPES[dtype])
+    make = sample.row.twin or TWINS[sample.row.name]
+    module = make(**sample.settings.arguments).to(_DTYPES[dtype])
     arrays = sample.module(dtype).state_dict()
     module.load_state_dict({k: torch.from_numpy(np.array(a)) for k, a in arrays.items()})
     return module.train(sample.settings.training)

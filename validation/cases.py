@@ -97,6 +97,8 @@ class Row:
             positive), in float32 numbers.
         absolute: whether the layer makes sense on absolute values, whose results measure what
             rounding may do; False where a logarithm or a root of a difference would not be real.
+        kinks: whether the numeric check has to look for smooth points by itself.
+        twin: makes the PyTorch twin; None = the one of that name in `validation.twins.layers`.
     """
 
     layer: type[Module]
@@ -113,6 +115,8 @@ class Row:
     signs: tuple[int, ...] = ()
     prepare: Callable[[Module, np.random.Generator], None] | None = None
     absolute: bool = True
+    kinks: bool = False
+    twin: Callable[..., Any] | None = None
 
     @property
     def name(self) -> str:
@@ -146,8 +150,8 @@ class Sample:
 
     `layout`: a name of `validation.layouts.EVERY`, for the inputs and the cotangents.
     `values`: "normal"; "ties" (few different numbers, zeros of both signs); "wide" (normal times a
-    power of ten for each array); "extreme" (normal times 1e30 or 1e-30); "special" (infinities, NaN, zeros of both signs, denormal and huge
-    numbers); "away" (normal, away from kinks).
+    power of ten for each array); "extreme" (normal times 1e30 or 1e-30); "special" (infinities,
+    NaN, zeros of both signs, denormal and huge numbers); "away" (normal, away from kinks).
     """
 
     row: Row
@@ -174,8 +178,8 @@ class Sample:
 
     @property
     def kinks(self) -> bool:
-        """Never: the law "away" keeps clear of them."""
-        return False
+        """Not in this project: the law "away" keeps clear of them."""
+        return self.row.kinks
 
     def module(self, dtype: Any) -> Module:
         """The layer with normal float32 numbers as parameters."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -40,6 +42,41 @@ def layers(options: Namespace) -> bool:
     if device == "cuda":
         cases += run_devices(options.only, _say_aside)
     return show(cases, options.json)
+
+
+def certify_own(options: Namespace) -> bool:
+    """A layer of one's own."""
+    from validation.certify import certify, load_object
+
+    twin = load_object(options.twin, "--twin") if options.twin else None
+    layer, arguments = load_object(options.layer, "certify"), _arguments(options.set)
+    cases = certify(
+        layer,
+        options.input,
+        arguments,
+        twin=twin,
+        bounds=tuple(options.range) if options.range else None,
+        linear=options.linear,
+        examples=options.examples,
+        seed=options.seed,
+        say=_say_aside,
+    )
+    return show(cases, options.json)
+
+
+def _arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """`KEY=VALUE` texts as constructor arguments; VALUE is a TOML value, else a string."""
+    arguments = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"--set: expected KEY=VALUE, got {text!r}")
+        try:
+            found = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found = value
+        arguments[key] = tuple(found) if isinstance(found, list) else found
+    return arguments
 
 
 def models(options: Namespace) -> bool:
@@ -99,6 +136,7 @@ def published(options: Namespace) -> bool:
 
 COMMANDS: dict[str, Callable[[Namespace], bool]] = {
     "layers": layers,
+    "certify": certify_own,
     "models": models,
     "training": training,
     "devices": devices,

@@ -65,16 +65,16 @@ def _row_cases(row: Row, examples: int, seed: int) -> Iterator[Case]:
     finite = [s for s in samples if s.values not in ("special", "extreme")]
     away = [s.with_values("away") for s in finite if s.values == "normal"]
     few = [s for s in row.samples() if s.values == "normal"]
-    yield from _grid(row, samples, seed)
+    yield from grid(row, samples, seed)
     if row.linear:
-        yield _each(f"{row.name} adjoint", adjoint, away)
+        yield checked(f"{row.name} adjoint", adjoint, away)
     if row.numeric:
-        yield _each(f"{row.name} differences", differences, away[: 20 + len(few)])
-    yield _each(f"{row.name} keeps", keeps, finite)
-    yield _each(f"{row.name} state", state_keys, few)
-    yield _each(f"{row.name} empty batch", empty_batch, few)
+        yield checked(f"{row.name} differences", differences, away[: 20 + len(few)])
+    yield checked(f"{row.name} keeps", keeps, finite)
+    yield checked(f"{row.name} state", state_keys, few)
+    yield checked(f"{row.name} empty batch", empty_batch, few)
     for name, rule in CONTRACT.items():
-        yield _each(f"{row.name} {name}", rule, few + finite[-10:])
+        yield checked(f"{row.name} {name}", rule, few + finite[-10:])
 
 
 @dataclass
@@ -113,7 +113,7 @@ class _Tally:
         return Case(name, not self.failures, "; ".join(self.failures[:1]), figures)
 
 
-def _grid(row: Row, samples: list[Sample], seed: int) -> Iterator[Case]:
+def grid(row: Row, samples: list[Sample], seed: int) -> Iterator[Case]:
     """Every sample in every memory layout, in both precisions, against PyTorch."""
     double, single = _Tally(), _Tally()
     for sample in samples:
@@ -141,7 +141,8 @@ def _grid(row: Row, samples: list[Sample], seed: int) -> Iterator[Case]:
     yield case
 
 
-def _each(name: str, check: Callable[[Sample], Any], samples: list[Sample]) -> Case:
+def checked(name: str, check: Callable[[Sample], Any], samples: list[Sample]) -> Case:
+    """One case: `check` on every sample, up to the first that fails."""
     case = Case(name, True, figures={"samples": len(samples)})
     for sample in samples:
         try:
