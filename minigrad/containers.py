@@ -139,7 +139,8 @@ class Frozen(Composite):
         return y, once(_no_cotangents(len(xs)), self, y)
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode; returns self."""
+        """Puts all below in evaluation mode, whatever `mode` is; returns self."""
+        self.module.eval()
         return self
 
     def _collect_parameters(self, prefix: str, found: dict[str, Parameter], seen: set[int]) -> None:
