@@ -21,13 +21,15 @@ from minigrad.backend import (
     to_host,
 )
 from minigrad.checkpoint import CheckpointError
+from minigrad.clipping import clip_grad_norm, clip_grad_value
 from minigrad.containers import Checkpoint, Detach, Frozen, Residual, Sequential
 from minigrad.gradcheck import GradientError, check_adjoint, check_vjp
+from minigrad.keras_adam import Clock, KerasAdam
 from minigrad.layers import *  # noqa: F403
 from minigrad.losses import *  # noqa: F403
 from minigrad.module import Module, Parameter, once
 from minigrad.noise import Noise
-from minigrad.optim import SGD, Adam
+from minigrad.optim import SGD, Adam, Adamax
 from minigrad.windows import Window, fold, unfold
 from minigrad.wiring import Composite, Tape, Trace, Wire
 
@@ -68,6 +70,11 @@ __all__ = [
     *losses.__all__,
     "SGD",
     "Adam",
+    "Adamax",
+    "KerasAdam",
+    "Clock",
+    "clip_grad_norm",
+    "clip_grad_value",
     "Noise",
     "check_vjp",
     "check_adjoint",

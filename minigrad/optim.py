@@ -1,4 +1,4 @@
-"""Optimisers: SGD and Adam, with PyTorch's arguments, arithmetic order and meaning.
+"""Optimisers: SGD, Adam and Adamax, with PyTorch's arguments, arithmetic order and meaning.
 
     optimiser = SGD(model.parameters(), lr=0.1, momentum=0.9)
     optimiser = Adam([{"params": encoder.parameters()},
@@ -6,6 +6,8 @@
 
 A step changes the values in place, so their addresses stay.  It skips the parameters that no vjp
 has touched since the last `zero_grad`, as PyTorch skips those whose `grad` is `None`.
+
+Adam as Keras has it is in `minigrad.keras_adam`; gradients are bounded by `minigrad.clipping`.
 
 A step has two halves.  `advance()` does the bookkeeping on the host (counts steps, fills the 0-d
 arrays that change from step to step); `update()` is array arithmetic alone and reads those 0-d
@@ -15,20 +17,26 @@ arrays, so that a captured graph of it stays right when the learning rate change
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minigrad.backend import Array
-from minigrad.optimiser import FLAG, NOT_NEGATIVE, NUMBER, Checks, Group, Optimiser, Params
-from minigrad.optimiser import is_number as _is_number
+from minigrad.optimiser import (
+    BETAS,
+    FLAG,
+    NOT_NEGATIVE,
+    NUMBER,
+    Checks,
+    Group,
+    Optimiser,
+    Params,
+    average_squares,
+    interpolate,
+)
 
-__all__ = ["SGD", "Adam", "Group", "Optimiser"]
-
-
-def _betas(x: Any) -> bool:
-    pair = isinstance(x, tuple | list) and len(x) == 2
-    return pair and all(_is_number(b) and 0 <= b < 1 for b in x)
+__all__ = ["SGD", "Adam", "Adamax", "Group", "Optimiser"]
 
 
 class SGD(Optimiser):
@@ -103,7 +111,60 @@ class SGD(Optimiser):
         return scratch
 
 
-class Adam(Optimiser):
+class _Counting(Optimiser):
+    """Counts the steps of each parameter, and has factors for each that depend on the count."""
+
+    rows: ClassVar[int]
+    """How many factors a parameter has."""
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        super().__init__(params, defaults)
+        # One column a parameter, one array a group.
+        rows = self.rows
+        self._factors = [g.xp.ones((rows, len(g["params"])), g.dtype) for g in self.groups]
+        self._columns = [f[:, j] for f in self._factors for j in range(f.shape[1])]
+
+    def advance(self) -> None:
+        """Count a step of each touched parameter and fill the factors that depend on the count."""
+        index = 0
+        for group, factors in zip(self.groups, self._factors, strict=True):
+            host = np.ones(factors.shape, group.dtype)
+            for column, p in enumerate(group["params"]):
+                state = self._state[index]
+                index += 1
+                if not p.touched:
+                    continue
+                if not state:
+                    state.update(self._new_state(group, p.value))
+                state["step"] += 1
+                t = int(state["step"])
+                host[:, column] = self._factors_at(t, group)
+            factors[...] = group.xp.asarray(host)
+
+    def _factors_at(self, t: int, group: Group) -> tuple[float, ...]:
+        """The factors of step t."""
+        raise NotImplementedError
+
+    def _kept(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names of the arrays that a parameter of the group has, its count first."""
+        return self.buffers
+
+    def _new_state(self, group: Group, value: Array) -> dict[str, Array]:
+        zeros = {name: group.xp.zeros_like(value) for name in self._kept(group)[1:]}
+        return {"step": np.zeros((), np.int64), **zeros}
+
+    def _check_complete(self, states: list[Any], values: list[Any]) -> None:
+        pairs = zip(values, self.groups, strict=True)
+        names = [self._kept(value) for value, group in pairs for _ in group["params"]]
+        for prefix, state, expected in zip(self._prefixes(), states, names, strict=True):
+            if state and set(state) != set(expected):
+                raise KeyError(
+                    f"{self.name}.load_state_dict: {prefix}: expected {expected}, got "
+                    f"{tuple(state)}"
+                )
+
+
+class Adam(_Counting):
     """Adam, with bias correction; weight decay is added to the gradient.
 
     At step t, with the gradient d of the parameter p and b1, b2 = betas:
@@ -119,11 +180,12 @@ class Adam(Optimiser):
 
     checks: ClassVar[Checks] = {
         "lr": NOT_NEGATIVE,
-        "betas": ("two numbers in [0, 1)", _betas),
+        "betas": BETAS,
         "eps": NOT_NEGATIVE,
         "weight_decay": NOT_NEGATIVE,
         "amsgrad": FLAG,
     }
+    rows = 2
     buffers: ClassVar[tuple[str, ...]] = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(
@@ -143,43 +205,21 @@ class Adam(Optimiser):
         """
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**settings, "amsgrad": amsgrad})
-        # Row 0: lr / (1 - b1^t); row 1: sqrt(1 - b2^t).  One column a parameter, one array a group.
-        self._factors = [g.xp.ones((2, len(g["params"])), g.dtype) for g in self.groups]
-        self._columns = [f[:, j] for f in self._factors for j in range(f.shape[1])]
 
-    def advance(self) -> None:
-        """Count a step of each touched parameter and fill the factors that depend on the count."""
-        index = 0
-        for group, factors in zip(self.groups, self._factors, strict=True):
-            b1, b2 = group["betas"]
-            host = np.ones(factors.shape, group.dtype)
-            for column, p in enumerate(group["params"]):
-                state = self._state[index]
-                index += 1
-                if not p.touched:
-                    continue
-                if not state:
-                    state.update(self._new_state(group, p.value))
-                state["step"] += 1
-                t = int(state["step"])
-                host[:, column] = group.lr_value / (1 - b1**t), math.sqrt(1 - b2**t)
-            factors[...] = group.xp.asarray(host)
+    def _factors_at(self, t: int, group: Group) -> tuple[float, ...]:
+        b1, b2 = group["betas"]
+        return group.lr_value / (1 - b1**t), math.sqrt(1 - b2**t)
 
-    def _new_state(self, group: Group, value: Array) -> dict[str, Array]:
-        names = self.buffers[1:] if group["amsgrad"] else self.buffers[1:3]
-        zeros = {name: group.xp.zeros_like(value) for name in names}
-        return {"step": np.zeros((), np.int64), **zeros}
+    def _kept(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.buffers if group["amsgrad"] else self.buffers[:3]
 
     def _update(self, index: int, group: Group, value: Array, grad: Array) -> None:
         xp, state, (b1, b2) = group.xp, self._state[index], group["betas"]
         m, v, column = state["exp_avg"], state["exp_avg_sq"], self._columns[index]
         g = self._decayed(group, value, grad)
         scratch = self._scratch_like(value, 1, group)
-        _interpolate(xp, m, g, 1 - b1, scratch)
-        v *= b2
-        xp.multiply(g, 1 - b2, out=scratch)
-        scratch *= g
-        v += scratch
+        interpolate(xp, m, g, 1 - b1, scratch)
+        average_squares(xp, v, g, b2, scratch)
         if group["amsgrad"]:
             v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])
         xp.sqrt(v, out=scratch)
@@ -190,24 +230,55 @@ class Adam(Optimiser):
         step /= scratch
         value -= step
 
-    def _check_complete(self, states: list[Any], values: list[Any]) -> None:
-        pairs = zip(values, self.groups, strict=True)
-        amsgrad = [value["amsgrad"] for value, group in pairs for _ in group["params"]]
-        for prefix, state, largest in zip(self._prefixes(), states, amsgrad, strict=True):
-            expected = self.buffers if largest else self.buffers[:3]
-            if state and set(state) != set(expected):
-                raise KeyError(
-                    f"Adam.load_state_dict: {prefix}: expected {expected}, got {tuple(state)}"
-                )
 
+class Adamax(_Counting):
+    """Adam with the largest gradient in place of the mean square.
 
-def _interpolate(xp: Any, m: Array, g: Array, weight: float, scratch: Array) -> None:
-    """Move m to m + weight (g - m) in place, from the nearer end, rounded as `torch.lerp`."""
-    if weight < 0.5:
-        xp.subtract(g, m, out=scratch)
-        scratch *= weight
-        m += scratch
-    else:
-        xp.subtract(g, m, out=scratch)
-        scratch *= 1 - weight
-        xp.subtract(g, scratch, out=m)
+    At step t, with the gradient d of the parameter p and b1, b2 = betas:
+
+        g = d + weight_decay * p
+        m = m + (1 - b1) (g - m)              u = max(b2 u, |g| + eps)
+        p = p - lr / (1 - b1^t) * m / u
+
+    Source: Kingma, Ba, "Adam", 2015, section 7.1.
+    PyTorch: `torch.optim.Adamax`.
+    """
+
+    checks: ClassVar[Checks] = {
+        "lr": NOT_NEGATIVE,
+        "betas": BETAS,
+        "eps": NOT_NEGATIVE,
+        "weight_decay": NOT_NEGATIVE,
+    }
+    rows = 1
+    buffers: ClassVar[tuple[str, ...]] = ("step", "exp_avg", "exp_inf")
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """`params` as in `Optimiser`; the others are defaults for its groups, as in `Adam`."""
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    def _factors_at(self, t: int, group: Group) -> tuple[float, ...]:
+        return (group.lr_value / (1 - group["betas"][0] ** t),)
+
+    def _update(self, index: int, group: Group, value: Array, grad: Array) -> None:
+        xp, state, (b1, b2) = group.xp, self._state[index], group["betas"]
+        m, u, column = state["exp_avg"], state["exp_inf"], self._columns[index]
+        g = self._decayed(group, value, grad)
+        scratch = self._scratch_like(value, 1, group)
+        interpolate(xp, m, g, 1 - b1, scratch)
+        u *= b2
+        xp.abs(g, out=scratch)
+        scratch += group["eps"]
+        xp.maximum(u, scratch, out=u)
+        xp.multiply(m, column[0], out=scratch)
+        scratch /= u
+        value -= scratch

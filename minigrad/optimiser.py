@@ -265,3 +265,31 @@ def is_number(x: Any) -> bool:
 NUMBER = ("a number", is_number)
 NOT_NEGATIVE = ("a number >= 0", lambda x: is_number(x) and x >= 0)
 FLAG = ("True or False", lambda x: isinstance(x, bool))
+
+
+def _is_betas(x: Any) -> bool:
+    pair = isinstance(x, tuple | list) and len(x) == 2
+    return pair and all(is_number(b) and 0 <= b < 1 for b in x)
+
+
+BETAS = ("two numbers in [0, 1)", _is_betas)
+
+
+def interpolate(xp: Any, m: Array, g: Array, weight: float, scratch: Array) -> None:
+    """Move m to m + weight (g - m) in place, from the nearer end, rounded as `torch.lerp`."""
+    if weight < 0.5:
+        xp.subtract(g, m, out=scratch)
+        scratch *= weight
+        m += scratch
+    else:
+        xp.subtract(g, m, out=scratch)
+        scratch *= 1 - weight
+        xp.subtract(g, scratch, out=m)
+
+
+def average_squares(xp: Any, v: Array, g: Array, beta: float, scratch: Array) -> None:
+    """Replace v by beta v + (1 - beta) g^2 in place."""
+    v *= beta
+    xp.multiply(g, 1 - beta, out=scratch)
+    scratch *= g
+    v += scratch
