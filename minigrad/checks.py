@@ -55,6 +55,46 @@ def pair(value: Any, name: str, layer: str, *, at_least: int) -> Pair:
     return int(values[0]), int(values[1])
 
 
+def axis_of(dim: int, x: Array, layer: str) -> int:
+    """`dim`, an axis of `x` from the front or (negative) from the end, counted from the front.
+
+    Raises:
+        ValueError: `x` has no such axis.
+    """
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(
+            f"{layer}: dim: expected {-x.ndim} <= dim < {x.ndim} for an array of shape {x.shape}, "
+            f"got {dim}"
+        )
+    return dim % x.ndim
+
+
+def wholes(value: Any, name: str, layer: str, *, at_least: int | None = None) -> tuple[int, ...]:
+    """A tuple or list of whole numbers as a tuple of ints.
+
+    Raises:
+        ValueError: it is neither, or one of them is no whole number or lies below `at_least`.
+    """
+    if not isinstance(value, tuple | list):
+        raise ValueError(f"{layer}: {name}: expected a tuple of whole numbers, got {value!r}")
+    return tuple(whole(v, f"{name}[{i}]", layer, at_least=at_least) for i, v in enumerate(value))
+
+
+def axes(dims: tuple[int, ...], name: str, layer: str, x: Array) -> tuple[int, ...]:
+    """Axes of `x`, counted from its front.
+
+    Raises:
+        ValueError: one of them is no axis of `x`; the message names both.
+    """
+    for dim in dims:
+        if not -x.ndim <= dim < x.ndim:
+            raise ValueError(
+                f"{layer}: {name}: expected {-x.ndim} <= dim < {x.ndim} for an array of shape "
+                f"{x.shape}, got {dim}"
+            )
+    return tuple(dim % x.ndim for dim in dims)
+
+
 def same_kind(x: Array, name: str, layer: str, first: Array, first_name: str) -> None:
     """Raise unless two inputs agree in dtype and device.
 

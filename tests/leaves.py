@@ -1,4 +1,4 @@
-"""Modules that only the tests have: noise, a buffer, any function with any derivative."""
+"""Modules that only the tests have: a fixed noise, a buffer, any function with any derivative."""
 
 from __future__ import annotations
 
@@ -7,38 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import Composite, Conv2d, Module, Noise, ReLU, array_module, once
+import minigrad as mg
+from minigrad import Module, Noise, once
 from minigrad.module import Vjp
 
 
-class Dropout(Module):
-    """y = x m / (1 - p), m a mask of the noise; in evaluation mode y = x.
-
-    VJP: dx = dy m / (1 - p).
-    Keeps: m / (1 - p).
-    """
+class Dropout(mg.Dropout):
+    """The engine's, whose numbers are the same each time."""
 
     def __init__(self, p: float = 0.5, noise: Noise | None = None) -> None:
-        self.p, self.noise = p, Noise(7) if noise is None else noise
-
-    def _mask(self, x: Any) -> Any:
-        xp = array_module(x)
-        if not self.training:
-            return xp.ones_like(x)
-        return (self.noise.uniform(x.shape, x.dtype, xp) >= self.p).astype(x.dtype) / (1 - self.p)
-
-    def forward(self, x: Any) -> Any:
-        self.check_input(x)
-        return x * self._mask(x)
-
-    def forward_and_vjp(self, x: Any) -> tuple[Any, Vjp]:
-        self.check_input(x)
-        mask = self._mask(x)
-
-        def vjp(dy: Any) -> Any:
-            return dy * mask
-
-        return x * mask, once(vjp)
+        super().__init__(p, Noise(7) if noise is None else noise)
 
 
 class RunningMean(Module):
@@ -75,15 +53,3 @@ class Elementwise(Module):
 
     def forward_and_vjp(self, x: np.ndarray) -> Any:
         return self.f(x), once(lambda dy: dy * self.g(x))
-
-
-class TwoOutputs(Composite):
-    """Returns one wire twice, and another."""
-
-    def __init__(self, dtype: Any) -> None:
-        self.conv = Conv2d(2, 2, 3, padding=1, dtype=dtype)
-        self.relu = ReLU()
-
-    def wire(self, x: Any) -> Any:
-        y = self.conv(x)
-        return y, self.relu(x), y

@@ -41,7 +41,11 @@ UNCOVERED = {
         variant((2, 3, 8, 9), kernel_size=2, stride=(4, 3)),
         variant((2, 3, 8, 8), kernel_size=2, stride=3, ceil_mode=True),
     ],
-    "Upsample": [variant((2, 3, 9, 8), size=(3, 5)), variant((2, 3, 7, 6), scale_factor=0.5)],
+    "Upsample": [
+        variant((2, 3, 9, 8), size=(3, 5)),
+        variant((2, 3, 7, 6), scale_factor=0.5),
+        variant((2, 3, 9, 8), size=(3, 2), mode="bilinear"),
+    ],
 }
 """Settings with pixels that no output reads: a remainder of the stride, gaps, a cropped border."""
 
@@ -115,7 +119,7 @@ def test_fewer_windows_are_the_first_ones(
 
 
 def cover(module: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How many windows (for Upsample: copies) read each entry of `x`; the shape broadcasts."""
+    """How many windows (Upsample: output pixels) read each entry of `x`; the shape broadcasts."""
     plane = np.ones((1, 1, *x.shape[2:]))
     if isinstance(module, mg.Fold):  # each entry of a column is added to a pixel, or to the border
         read = unfold(np.ones((1, 1, *module.output_size)), module.window)
@@ -123,9 +127,9 @@ def cover(module: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if isinstance(module, mg.ConvTranspose2d):  # a pixel of x is what one window of y is made of
         read = unfold(np.ones((1, 1, *y.shape[2:])), module.window, x.shape[2:])
         return read.sum(1).reshape(plane.shape)
-    if isinstance(module, mg.Upsample):
-        source = module.forward(np.arange(float(plane.size)).reshape(plane.shape)).astype(int)
-        return np.bincount(source.ravel(), minlength=plane.size).reshape(plane.shape)
+    if isinstance(module, mg.Upsample):  # each pixel alone in an image: where does it show?
+        alone = np.eye(plane.size).reshape(-1, *plane.shape[1:])
+        return (module.forward(alone) != 0).sum((1, 2, 3)).reshape(plane.shape)
     window, count = module.window, module.window.count(*x.shape[2:])
     if isinstance(module, mg.MaxPool2d | mg.AvgPool2d):
         count = y.shape[2:]  # ceil_mode: one more than fit
@@ -188,19 +192,45 @@ def test_transposed_convolution_is_the_adjoint_of_convolution(sample: Sample) ->
     np.testing.assert_allclose(adjoint_layer(dy), vjp(dy), rtol=1e-10, atol=1e-12)
 
 
-@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 12), st.integers(1, 40))
-def test_resize_picks_the_pixels_that_torch_picks(h: int, to_h: int, w: int, to_w: int) -> None:
-    sample = Sample(ROWS["Upsample"], Variant({"size": (to_h, to_w)}, ((1, 1, h, w),)), 0)
-    check_float64(sample)
-    adjoint(sample)
+MODES: list[dict[str, Any]] = [
+    {},
+    {"mode": "bilinear"},
+    {"mode": "bilinear", "align_corners": True},
+]
 
 
-@given(st.integers(1, 12), st.integers(1, 12), st.floats(0.25, 4, width=16), st.floats(0.25, 4))
-def test_resize_by_any_factor(h: int, w: int, up: float, across: float) -> None:
+@given(
+    *(st.integers(1, 12), st.integers(1, 40), st.integers(1, 12), st.integers(1, 40)),
+    st.sampled_from(MODES),
+)
+def test_resize_picks_the_pixels_that_torch_picks(
+    h: int, to_h: int, w: int, to_w: int, mode: dict[str, Any]
+) -> None:
+    settings = Variant({"size": (to_h, to_w), **mode}, ((1, 1, h, w),))
+    check_float64(Sample(ROWS["Upsample"], settings, 0))
+    adjoint(Sample(ROWS["Upsample"], settings, 0))
+
+
+@given(
+    *(st.integers(1, 12), st.integers(1, 12), st.floats(0.25, 4, width=16), st.floats(0.25, 4)),
+    st.sampled_from(MODES),
+)
+def test_resize_by_any_factor(
+    h: int, w: int, up: float, across: float, mode: dict[str, Any]
+) -> None:
     factors = (max(up, 1 / h), max(across, 1 / w))
-    settings = Variant({"scale_factor": factors}, ((1, 1, h, w),))
+    settings = Variant({"scale_factor": factors, **mode}, ((1, 1, h, w),))
     if min(int(h * factors[0]), int(w * factors[1])) >= 1:
         check_float64(Sample(ROWS["Upsample"], settings, 0))
+
+
+def test_bilinear_resizing_spreads_a_nan_no_further_than_its_neighbours() -> None:
+    x = np.zeros((1, 1, 6, 6))
+    x[0, 0, 2, 3] = np.nan
+    y = mg.Upsample(scale_factor=2, mode="bilinear")(x)
+    expected = np.zeros((12, 12), bool)
+    expected[3:7, 5:9] = True
+    assert np.array_equal(np.isnan(y[0, 0]), expected)
 
 
 GRID = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +92,7 @@ def magnitudes(sample: Sample) -> dict[str, float]:
     counts.
     """
     xs = sample.inputs(np.float64)
-    signs = sample.row.signs or (1,) * len(xs)
+    signs = sample.row.signs[: len(xs)] or (1,) * len(xs)
     absolute = tuple(np.abs(x) * s for x, s in zip(xs, signs, strict=True))
     found: dict[str, float] = {}
     module = twin(sample, np.float64)
@@ -108,7 +109,9 @@ def magnitudes(sample: Sample) -> dict[str, float]:
     if sample.row.elementwise:
         dys = sample.cotangents(runs[0]["output 0"])
         largest = max(float(np.abs(dy).max(initial=0)) for dy in dys)
-        found["cotangent of input 0"] = max(found["cotangent of input 0"], largest)
+        which = sample.row.elementwise
+        for i in which if isinstance(which, tuple) else (0,):
+            found[f"cotangent of input {i}"] = max(found[f"cotangent of input {i}"], largest)
     return found
 
 
@@ -187,17 +190,31 @@ def check_float32(sample: Sample) -> None:
 
 
 def state_keys(sample: Sample) -> None:
-    """Rule 13: parameters and buffers have PyTorch's names, order and shapes."""
+    """Rule 13: parameters and buffers have PyTorch's names, order and shapes, and its first values
+    where they are not random.
+    """
+
+    def theirs() -> Results:
+        twin = (sample.row.twin or TWINS[sample.row.name])(**sample.settings.arguments)
+        return {key: t.numpy() for key, t in twin.state_dict().items()}
+
     mine = {key: array.shape for key, array in sample.module(np.float64).state_dict().items()}
-    reference = {
-        key: tuple(t.shape)
-        for key, t in TWINS[sample.row.name](**sample.settings.arguments).state_dict().items()
-    }
+    reference = {key: array.shape for key, array in theirs().items()}
     assert mine == reference, f"{sample.name}: {mine}, PyTorch {reference}"
+    ours = _constant(lambda: sample.row.layer(**sample.settings.arguments).state_dict())
+    for key, array in _constant(theirs).items():
+        start = ours.get(key, array)
+        assert np.array_equal(start, array), f"{sample.name}: {key} starts at {start}, not {array}"
+
+
+def _constant(make: Callable[[], Results]) -> Results:
+    """The arrays that are the same each time."""
+    first, second = make(), make()
+    return {key: array for key, array in first.items() if np.array_equal(array, second[key])}
 
 
 def _pull(sample: Sample, module: torch.nn.Module, xs: Arrays, absolute: bool) -> Results:
-    wrt = range(len(xs)) if sample.row.wrt is None else sample.row.wrt
+    wrt = range(len(xs)) if sample.wrt is None else sample.wrt
     inputs = [torch.from_numpy(np.array(x, order="C")) for x in xs]
     for i in wrt:
         inputs[i].requires_grad_()

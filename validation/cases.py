@@ -85,14 +85,17 @@ class Row:
         variants: hand-picked settings that every run contains.
         keeps: bytes that the vjp may hold, from the module, the inputs and the outputs.
         linear: whether the outputs are affine in the inputs jointly.
-        wrt: the inputs that get a cotangent; None = all.
+        wrt: the inputs that get a cotangent, or a function of the settings that says which; None =
+            all.
         numeric: whether differences of the forward give the vjp (not where a factor is treated as
             a constant).
         away: moves the inputs away from kinks, for the numeric checks.
         adjust: makes drawn values valid (a mask that is 0 or 1, for example).
         special: whether infinities, NaN and signed zeros are compared with PyTorch.
-        elementwise: whether a cotangent's magnitude is at least that of `dy`.
-        signs: the sign of each input in the largest sum of absolute terms.
+        elementwise: whether a cotangent's magnitude is at least that of `dy`: True = the first
+            input's, or the inputs for which that holds.
+        signs: the sign of each input in the largest sum of absolute terms; those of inputs that the
+            settings leave out are not used.
         prepare: changes the drawn parameters, and draws the buffers (a running variance must be
             positive), in float32 numbers.
         absolute: whether the layer makes sense on absolute values, whose results measure what
@@ -106,12 +109,12 @@ class Row:
     variants: tuple[Variant, ...]
     keeps: Callable[[Module, Arrays, Arrays], int] = keeps_nothing
     linear: bool = False
-    wrt: tuple[int, ...] | None = None
+    wrt: tuple[int, ...] | Callable[[Variant], tuple[int, ...]] | None = None
     numeric: bool = True
     away: Callable[[Arrays, np.random.Generator], Arrays] | None = None
     adjust: Callable[[Arrays], Arrays] | None = None
     special: bool = False
-    elementwise: bool = False
+    elementwise: bool | tuple[int, ...] = False
     signs: tuple[int, ...] = ()
     prepare: Callable[[Module, np.random.Generator], None] | None = None
     absolute: bool = True
@@ -174,7 +177,7 @@ class Sample:
     @property
     def wrt(self) -> tuple[int, ...] | None:
         """The inputs that get a cotangent; None = all."""
-        return self.row.wrt
+        return self.row.wrt(self.settings) if callable(self.row.wrt) else self.row.wrt
 
     @property
     def kinks(self) -> bool:

@@ -25,7 +25,7 @@ cotangents."""
 
 LAYOUT_RTOL = 1e-12
 """Strides may change the order of a sum, hence the last bits; float64, relative to the largest
-entry."""
+number of the pass."""
 
 DEVICE_RTOL = {"float32": 2e-5, "float64": 1e-11}
 """NumPy against CuPy, relative to the magnitude."""

@@ -148,10 +148,11 @@ class Conv2d(Module):
             ValueError: channels not divisible by groups, "same" with a stride, or a size that is
                 no whole number or out of range.
         """
+        layer = type(self).__name__
         self.in_channels, self.out_channels, self.groups = channels_of(
-            "Conv2d", in_channels, out_channels, groups
+            layer, in_channels, out_channels, groups
         )
-        self.window = _window_with_named_padding(kernel_size, stride, padding, dilation)
+        self.window = _window_with_named_padding(layer, kernel_size, stride, padding, dilation)
         rng = np.random.default_rng() if rng is None else rng
         shape = (self.out_channels, self.in_channels // self.groups, *self.window.kernel)
         w, b = initialise.native(shape, rng, bias_size=self.out_channels, dtype=dtype)
@@ -189,26 +190,30 @@ class Conv2d(Module):
         self.check_input(x, ndim=4, channels=self.in_channels)
         if min(self.window.count(*x.shape[2:])) < 1:
             raise ValueError(
-                f"Conv2d: x: expected an image of at least the kernel's extent "
+                f"{type(self).__name__}: x: expected an image of at least the kernel's extent "
                 f"{self.window.extent} after padding {self.window.padding}, got shape {x.shape}"
             )
 
 
 def _window_with_named_padding(
-    kernel_size: int | Pair, stride: int | Pair, padding: int | Pair | str, dilation: int | Pair
+    layer: str,
+    kernel_size: int | Pair,
+    stride: int | Pair,
+    padding: int | Pair | str,
+    dilation: int | Pair,
 ) -> Window:
     """`window_of`, with the paddings "valid" and "same" too, which Conv2d alone has."""
     if not isinstance(padding, str):
-        return window_of("Conv2d", kernel_size, stride, padding, dilation)
-    window = window_of("Conv2d", kernel_size, stride, 0, dilation)
+        return window_of(layer, kernel_size, stride, padding, dilation)
+    window = window_of(layer, kernel_size, stride, 0, dilation)
     if padding == "valid":
         return window
     if padding != "same":
         raise ValueError(
-            f"Conv2d: padding: expected an int, a pair, 'same' or 'valid', got {padding!r}"
+            f"{layer}: padding: expected an int, a pair, 'same' or 'valid', got {padding!r}"
         )
     if window.stride != (1, 1):
-        raise ValueError(f"Conv2d: padding='same' needs stride 1, got stride {window.stride}")
+        raise ValueError(f"{layer}: padding='same' needs stride 1, got stride {window.stride}")
     total_h, total_w = (extent - 1 for extent in window.extent)
     top, left = total_h // 2, total_w // 2
     return dataclasses.replace(window, padding=(top, total_h - top, left, total_w - left))

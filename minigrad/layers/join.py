@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from minigrad.backend import Array, array_module, replaceable
-from minigrad.checks import number, same_kind, whole
+from minigrad.checks import axis_of, number, same_kind, whole
 from minigrad.module import Module, Vjp, once
 
 
@@ -208,7 +208,7 @@ class Concat(Module):
             raise ValueError("Concat: expected at least one input, got none")
         for x in xs:
             self.check_input(x)
-        first, axis = xs[0], _axis(self.dim, xs[0], "Concat")
+        first, axis = xs[0], axis_of(self.dim, xs[0], "Concat")
         others = first.shape[:axis], first.shape[axis + 1 :]
         for i, x in enumerate(xs[1:], start=1):
             same_kind(x, f"input {i}", "Concat", first, "input 0")
@@ -217,16 +217,6 @@ class Concat(Module):
                     f"Concat: input {i}: expected shape {first.shape} but for axis {axis}, got "
                     f"{x.shape}"
                 )
-
-
-def _axis(dim: int, x: Array, layer: str) -> int:
-    """`dim` counted from the front of `x`."""
-    if not -x.ndim <= dim < x.ndim:
-        raise ValueError(
-            f"{layer}: dim: expected {-x.ndim} <= dim < {x.ndim} for an array of shape {x.shape}, "
-            f"got {dim}"
-        )
-    return dim % x.ndim
 
 
 class Split(Module):
@@ -256,7 +246,7 @@ class Split(Module):
     def forward(self, x: Array) -> tuple[Array, ...]:
         """The pieces."""
         self.check_input(x)
-        if sum(self.sizes) != x.shape[_axis(self.dim, x, "Split")]:
+        if sum(self.sizes) != x.shape[axis_of(self.dim, x, "Split")]:
             raise ValueError(
                 f"Split: x: expected width {sum(self.sizes)} on axis {self.dim}, got shape "
                 f"{x.shape}"

@@ -1,4 +1,4 @@
-"""MaxPool2d and AvgPool2d."""
+"""MaxPool2d, AvgPool2d and AdaptiveAvgPool2d."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from minigrad.backend import Array, array_module, replaceable
-from minigrad.checks import whole
+from minigrad.checks import pair, whole
 from minigrad.layers.conv import describe_window, window_of
 from minigrad.module import Module, Vjp, once
 from minigrad.windows import Pair, Window, pad
@@ -236,3 +236,85 @@ class AvgPool2d(_Pool2d):
             border = self.window.padding[2 * axis] if self.count_include_pad else 0
             sides.append(np.minimum(end, size + border) - np.maximum(first, -border))
         return xp.asarray(np.outer(*sides), dtype=x.dtype)
+
+
+class AdaptiveAvgPool2d(Module):
+    """y[n, c, m, l] = the mean of x over rows floor(m H / M) to ceil((m + 1) H / M) - 1, likewise
+    across.
+
+    M bins of nearly equal height cover the H rows; where M does not divide H, neighbours share a
+    row. M = Q = 1 is the global mean; M may be larger than H.
+
+    Shapes: x (N, C, H, W) -> y (N, C, M, Q), (M, Q) = `output_size`; None keeps H or W.
+    VJP: dx = dy / (pixels of the bin), spread over the bin; bins that overlap add.
+    Keeps: the shape.
+    PyTorch: `torch.nn.AdaptiveAvgPool2d`.
+    """
+
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None) -> None:
+        """`output_size` is (M, Q), or one number or None for both.
+
+        Raises:
+            ValueError: it is neither None, nor a whole number from 1, nor a pair of those.
+        """
+        both = output_size if isinstance(output_size, tuple | list) else (output_size, output_size)
+        known = pair(
+            tuple(1 if m is None else m for m in both),
+            "output_size",
+            type(self).__name__,
+            at_least=1,
+        )
+        self.output_size = tuple(None if m is None else k for m, k in zip(both, known, strict=True))
+
+    def forward(self, x: Array) -> Array:
+        """The means."""
+        rows, cols = self._bins(x)
+        xp = array_module(x)
+        across = xp.stack([x[:, :, :, a:b].sum(3) for a, b in cols], axis=3)  # (N, C, H, Q)
+        total = xp.stack([across[:, :, a:b].sum(2) for a, b in rows], axis=2)  # (N, C, M, Q)
+        return total / _pixels(rows, cols, x)
+
+    def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
+        """The means, and their vjp."""
+        y = self.forward(x)
+        rows, cols = self._bins(x)
+        n, c, h, w = x.shape
+
+        def vjp(dy: Array) -> Array:
+            share = dy / _pixels(rows, cols, dy)
+            down = array_module(dy).zeros((n, c, h, len(cols)), dtype=dy.dtype)
+            for m, (a, b) in enumerate(rows):
+                down[:, :, a:b] += share[:, :, m : m + 1]
+            dx = array_module(dy).zeros((n, c, h, w), dtype=dy.dtype)
+            for q, (a, b) in enumerate(cols):
+                dx[:, :, :, a:b] += down[:, :, :, q : q + 1]
+            return dx
+
+        return y, once(vjp, self, y)
+
+    def describe(self) -> str:
+        """The target size."""
+        return f"{self.output_size}"
+
+    def _bins(self, x: Array) -> tuple[list[Pair], list[Pair]]:
+        """(first, end) of each bin, down and across."""
+        self.check_input(x, ndim=4)
+        if min(x.shape[2:]) < 1:
+            raise ValueError(
+                f"AdaptiveAvgPool2d: x: expected a non-empty image, got shape {x.shape}"
+            )
+        down, across = (
+            [(m * n // to, -(-(m + 1) * n // to)) for m in range(to)]
+            for n, to in zip(x.shape[2:], self._target(x), strict=True)
+        )
+        return down, across
+
+    def _target(self, x: Array) -> list[int]:
+        """(M, Q)."""
+        return [n if m is None else m for n, m in zip(x.shape[2:], self.output_size, strict=True)]
+
+
+def _pixels(rows: list[Pair], cols: list[Pair], x: Array) -> Array:
+    """Pixels of each bin, (M, Q), dtype of x."""
+    down, across = ([b - a for a, b in bins] for bins in (rows, cols))
+    return array_module(x).asarray(np.outer(down, across), dtype=x.dtype)

@@ -1,7 +1,8 @@
-"""Upsample, by nearest neighbour."""
+"""Upsample, by nearest neighbour or bilinear."""
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -26,16 +27,63 @@ def upsample_nearest_dx(dy: Array, scale: Pair) -> Array:
     return dy.reshape(n, c, h // sh, sh, w // sw, sw).sum((3, 5))
 
 
-class Upsample(Module):
-    """y[n, c, a, b] = x[n, c, floor(a / s_h), floor(b / s_w)]: nearest-neighbour resizing.
+Places = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""For each place of a resized axis: the two places of x beside it, and the weight of the second."""
 
-    The scale s is `scale_factor`, or (H' / H, W' / W) for a `size` (H', W'). As in PyTorch, the
-    quotient is rounded in float32, and H' = H and H' = 2 H count as the scales 1 and 2.
+
+@functools.lru_cache(maxsize=64)
+def _between(n: int, to: int, factor: float | None, align_corners: bool) -> Places:
+    """How `to` places of a bilinear result lie between n places; kept for the next such image."""
+    if to == n:  # whatever the factor: 1.25 times 2 pixels are the 2 pixels
+        return np.arange(n), np.arange(n), np.zeros(n)
+    if align_corners:
+        t = np.arange(to) * ((n - 1) / (to - 1) if to > 1 else 0.0)
+    else:
+        t = np.maximum((np.arange(to) + 0.5) * (n / to if factor is None else 1 / factor) - 0.5, 0)
+    first = np.minimum(t.astype(np.intp), n - 1)
+    return first, np.minimum(first + 1, n - 1), np.clip(t - first, 0, 1)
+
+
+def _mix(x: Array, places: Places, axis: int) -> Array:
+    """(1 - f) x[first] + f x[second] along `axis`: the product with A, of which most is zero."""
+    xp, (first, second, f) = array_module(x), places
+    shape = (1,) * axis + (-1,) + (1,) * (3 - axis)
+    near, far = (xp.asarray(v, dtype=x.dtype).reshape(shape) for v in (1 - f, f))
+    return x.take(xp.asarray(first), axis=axis) * near + x.take(xp.asarray(second), axis=axis) * far
+
+
+def _mixing(places: Places, n: int) -> np.ndarray:
+    """A as a matrix (places, n)."""
+    first, second, f = (v[:, None] for v in places)
+    return (1 - f) * (first == np.arange(n)) + f * (second == np.arange(n))
+
+
+def _transposed(dy: Array, a: np.ndarray, b: np.ndarray) -> Array:
+    """A' dy B, the vjp of y = A x B'."""
+    xp = array_module(dy)
+    left, right = xp.asarray(a, dtype=dy.dtype), xp.asarray(b, dtype=dy.dtype)
+    return matmul(left.T, matmul(dy, right))
+
+
+class Upsample(Module):
+    """Resizing, mode "nearest": y[n, c, a, b] = x[n, c, floor(a / s_h), floor(b / s_w)]; mode
+    "bilinear": y = A x B' for each channel, A (H', H) and B (W', W) with two weights in each row.
+
+    The scale s is `scale_factor`, or (H' / H, W' / W) for a `size` (H', W'). As in PyTorch, H' = H
+    counts as the scale 1; "nearest" takes H' = 2 H for the scale 2, and rounds its quotient in
+    float32.
+
+    Row a of A mixes the rows floor(t) and floor(t) + 1 of x with the weights 1 - f and f, where f
+    is the fraction of t = max((a + 1/2) / s_h - 1/2, 0), or, with `align_corners`, of
+    t = a (H - 1) / (H' - 1), which maps first and last pixel onto each other. The last row has no
+    next one and stands in for it.
 
     Shapes: x (N, C, H, W) -> y (N, C, H', W'), H' = size or floor(H s_h). Shrinking is allowed.
-    VJP: dx = sum of dy over the pixels that were copied from there; 0 where none was.
-    Keeps: the shape; for a scale that is not whole, the source of each output row and column.
-    PyTorch: `torch.nn.Upsample(mode="nearest")`.
+    VJP: dx = A' dy B. For "nearest", whose rows hold a single 1, that is the sum of dy over the
+        pixels that were copied from there; 0 where none was.
+    Keeps: the shape; for "nearest" with a scale that is not whole, the source of each output row
+        and column.
+    PyTorch: `torch.nn.Upsample` with mode "nearest" or "bilinear".
     """
 
     def __init__(
@@ -43,26 +91,40 @@ class Upsample(Module):
         size: int | Pair | None = None,
         scale_factor: float | tuple[float, float] | None = None,
         mode: str = "nearest",
+        align_corners: bool | None = None,
     ) -> None:
         """Give exactly one of `size` (H', W') and `scale_factor`.
 
+        `align_corners` (None counts as False) is for "bilinear" alone; with it the result depends
+        on the sizes only, not on `scale_factor` itself.
+
         Raises:
             ValueError: both or neither are given, one is neither a positive number nor a pair of
-                them (whole ones for `size`), or the mode is unknown.
+                them (whole ones for `size`), the mode is unknown, or `align_corners` is no bool or
+                does not belong to the mode.
         """
         if (size is None) == (scale_factor is None):
             raise ValueError(
                 f"Upsample: expected exactly one of size and scale_factor, got size={size}, "
                 f"scale_factor={scale_factor}"
             )
-        if mode != "nearest":
-            raise ValueError(f"Upsample: mode: expected 'nearest', got {mode!r}")
+        if mode not in ("nearest", "bilinear"):
+            raise ValueError(f"Upsample: mode: expected 'nearest' or 'bilinear', got {mode!r}")
+        if align_corners is not None and (mode == "nearest" or type(align_corners) is not bool):
+            raise ValueError(
+                f"Upsample: align_corners: expected None, or a bool with mode='bilinear', got "
+                f"{align_corners!r} with mode={mode!r}"
+            )
+        self.mode, self.align_corners = mode, align_corners
         self.size = None if size is None else pair(size, "size", "Upsample", at_least=1)
         self.scale_factor = None if scale_factor is None else _factors(scale_factor)
 
     def forward(self, x: Array) -> Array:
         """The resized image."""
         self.check_input(x, ndim=4)
+        if self.mode == "bilinear":
+            down, across = self._neighbours(x.shape[2:], self._target(x))
+            return _mix(_mix(x, across, axis=3), down, axis=2)
         scale = self._whole_scale(x)
         if scale is not None:
             return upsample_nearest(x, scale)
@@ -72,7 +134,14 @@ class Upsample(Module):
 
     def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
         """The resized image, and its vjp."""
-        y = self.forward(x)
+        y, (h, w) = self.forward(x), x.shape[2:]
+        if self.mode == "bilinear":
+
+            def vjp(dy: Array) -> Array:
+                down, across = self._neighbours((h, w), dy.shape[2:])
+                return _transposed(dy, _mixing(down, h), _mixing(across, w))
+
+            return y, once(vjp, self, y)
         scale = self._whole_scale(x)
         if scale is not None:
 
@@ -80,20 +149,26 @@ class Upsample(Module):
                 return upsample_nearest_dx(dy, scale)
         else:
             rows, cols = self._sources(x)
-            h, w = x.shape[2:]
 
             def vjp(dy: Array) -> Array:
-                # As matrices of zeros and ones y = A x B', so dx = A' dy B.
-                xp = array_module(dy)
-                a = xp.asarray(rows[:, None] == np.arange(h), dtype=dy.dtype)  # (H', H)
-                b = xp.asarray(cols[:, None] == np.arange(w), dtype=dy.dtype)  # (W', W)
-                return matmul(a.T, matmul(dy, b))
+                return _transposed(dy, rows[:, None] == np.arange(h), cols[:, None] == np.arange(w))
 
         return y, once(vjp, self, y)
 
     def describe(self) -> str:
-        """Target size or scale."""
-        return f"size={self.size}" if self.size else f"scale_factor={self.scale_factor}"
+        """Target size or scale, and the mode where it is not nearest."""
+        text = f"size={self.size}" if self.size else f"scale_factor={self.scale_factor}"
+        if self.mode == "bilinear":
+            text += f", mode='bilinear', align_corners={self.align_corners}"
+        return text
+
+    def _neighbours(self, size: Pair, to: Pair) -> list[Places]:
+        """What the output rows and the output columns are mixed from."""
+        factors = self.scale_factor or (None, None)
+        return [
+            _between(n, m, factor, self.align_corners is True)
+            for n, m, factor in zip(size, to, factors, strict=True)
+        ]
 
     def _target(self, x: Array) -> Pair:
         """(H', W')."""

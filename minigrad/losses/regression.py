@@ -1,4 +1,5 @@
-"""MSELoss, L1Loss, MaskedMSELoss, AnnealedL0Loss, HDRLoss: how far a prediction is from a target.
+"""MSELoss, L1Loss, CharbonnierLoss, MaskedMSELoss, AnnealedL0Loss, HDRLoss: how far a prediction is
+from a target.
 
 All take (prediction, target) of one shape and return a 0-d array of their dtype; none gives the
 target a cotangent. D is prediction - target, n the number of elements. With `reduction="sum"`, n
@@ -107,6 +108,47 @@ class L1Loss(_Regression):
 
         y = _total(xp.abs(d), weight)
         return y, once(vjp, self, y)
+
+
+class CharbonnierLoss(_Regression):
+    """value = sum sqrt(D^2 + eps^2) / n: L1 for |D| far above eps, smooth at 0.
+
+    VJP: dprediction = dvalue D / sqrt(D^2 + eps^2) / n; the target gets None.
+    Keeps: the quotient.
+    Source: Charbonnier et al., Two deterministic half-quadratic regularization algorithms for
+        computed imaging (1994).
+    PyTorch: own twin.
+    """
+
+    def __init__(self, eps: float = 1e-3, reduction: str = "mean") -> None:
+        """`eps` is the size of D below which the loss is nearly a parabola.
+
+        Raises:
+            ValueError: `eps` not above 0, or an unknown reduction.
+        """
+        super().__init__(reduction)
+        self.eps = number(eps, "eps", "CharbonnierLoss", above=0)
+
+    def forward(self, prediction: Array, target: Array) -> Array:
+        """The loss, 0-d."""
+        return self.forward_and_vjp(prediction, target)[0]
+
+    def forward_and_vjp(self, prediction: Array, target: Array) -> tuple[Array, Vjp]:
+        """The loss, and its vjp."""
+        self._check(prediction, target)
+        d = prediction - target
+        root = array_module(d).sqrt(d * d + self.eps**2)
+        slope, weight = d / root, self._weight(d.size)
+
+        def vjp(dvalue: Array) -> tuple[Array, None]:
+            return slope * (dvalue * weight), None
+
+        y = _total(root, weight)
+        return y, once(vjp, self, y)
+
+    def describe(self) -> str:
+        """The offset, and the reduction where it is not the mean."""
+        return ", ".join(filter(None, (f"eps={self.eps}", super().describe())))
 
 
 class MaskedMSELoss(_Regression):

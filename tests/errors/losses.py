@@ -15,6 +15,8 @@ from tests.errors.common import (
 ERRORS: list[Wrong] = [
     *loss("MSELoss", mg.MSELoss),
     *loss("L1Loss", mg.L1Loss),
+    *loss("CharbonnierLoss", mg.CharbonnierLoss),
+    *small_constant("CharbonnierLoss", mg.CharbonnierLoss),
     *loss("MaskedMSELoss", mg.MaskedMSELoss, X),
     wrong(
         "MaskedMSELoss",

@@ -132,6 +132,21 @@ ERRORS: list[Wrong] = [
     ),
     wrong("Upsample", lambda: mg.Upsample(4)(X[:, :, :0]), ValueError, "x", "(0, 5)", "(4, 4)"),
     wrong("Upsample", lambda: mg.Upsample(4, mode="cubic"), ValueError, "mode", "'cubic'"),
+    *(
+        wrong(
+            "Upsample",
+            lambda mode=mode, corners=corners: mg.Upsample(4, None, mode, corners),
+            ValueError,
+            *("align_corners", "'bilinear'", repr(corners)),
+        )
+        for mode, corners in (("nearest", False), ("bilinear", 1), ("bilinear", "yes"))
+    ),
+    wrong(
+        "Upsample",
+        lambda: mg.Upsample(scale_factor=0.1, mode="bilinear")(X),
+        ValueError,
+        *("x", "non-empty", "0.1", "bilinear"),
+    ),
     wrong(
         "Upsample", lambda: mg.Upsample(scale_factor=0.1)(X), ValueError, "x", "non-empty", "0.1"
     ),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigrad import AnnealedL0Loss, HDRLoss, L1Loss, MaskedMSELoss, Module, MSELoss
+from minigrad import (
+    AnnealedL0Loss,
+    CharbonnierLoss,
+    HDRLoss,
+    L1Loss,
+    MaskedMSELoss,
+    Module,
+    MSELoss,
+)
 from validation.cases import Arrays, Row, Shape, Variant, variant
 from validation.draw import Draw
 
@@ -28,6 +36,12 @@ def _annealed(draw: Draw) -> Variant:
     settings = _two(draw)
     settings.arguments["gamma"] = draw.pick([2.0, 1.5, 1.0, 0.5, 0.125])
     settings.arguments["eps"] = draw.pick([1e-8, 0.0625])
+    return settings
+
+
+def _charbonnier(draw: Draw) -> Variant:
+    settings = _two(draw)
+    settings.arguments["eps"] = draw.pick([1e-3, 0.5])
     return settings
 
 
@@ -68,6 +82,15 @@ _IMAGE, _ONE = (2, 3, 4, 5), (2, 1, 4, 5)
 ROWS = [
     Row(MSELoss, _two, _PAIRS, keeps=_keeps_difference, wrt=(0,), signs=(1, -1)),
     Row(L1Loss, _two, _PAIRS, keeps=_keeps_difference, wrt=(0,), signs=(1, -1), away=_apart),
+    Row(
+        CharbonnierLoss,
+        _charbonnier,
+        (*_PAIRS, variant((3, 4), (3, 4), eps=0.5)),
+        keeps=_keeps_difference,
+        wrt=(0,),
+        signs=(1, -1),
+        away=_apart,  # the curvature at 0 is 1 / eps
+    ),
     Row(
         MaskedMSELoss,
         _masked,

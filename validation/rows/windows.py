@@ -123,10 +123,14 @@ def _avg_pool(draw: Draw) -> Variant:
 
 def _upsample(draw: Draw) -> Variant:
     shape: Shape = (draw.integer(1, 2), draw.integer(1, 3), *pair(draw, 2, 7))
+    mode: dict[str, Any] = {"mode": draw.pick(["nearest", "bilinear"])}
+    if mode["mode"] == "bilinear":
+        mode["align_corners"] = draw.pick([None, False, True])
     if draw.pick([True, False]):
-        return variant(shape, size=pair(draw, 1, 15))
-    factors = [1, 2, 3, 4, 0.5, 1.5, 0.75, 2.5]
-    return variant(shape, scale_factor=(float(draw.pick(factors)), float(draw.pick(factors))))
+        return variant(shape, size=pair(draw, 1, 15), **mode)
+    factors = [1, 2, 3, 4, 0.5, 1.5, 0.75, 2.5, 1.25]
+    scale = (float(draw.pick(factors)), float(draw.pick(factors)))
+    return variant(shape, scale_factor=scale, **mode)
 
 
 def _keeps_taps(module: Module, xs: Arrays, ys: Arrays) -> int:
@@ -138,8 +142,10 @@ def _keeps_divisors(module: Module, xs: Arrays, ys: Arrays) -> int:
 
 
 def _keeps_sources(module: Module, xs: Arrays, ys: Arrays) -> int:
-    """A row and a column of indices where the scale is not whole."""
+    """A row and a column of indices where the scale of "nearest" is not whole."""
     assert isinstance(module, Upsample)
+    if module.mode == "bilinear":
+        return 0
     whole = [
         to in (n, 2 * n) or (to % n == 0 and factor in (None, to // n))
         for n, to, factor in zip(
@@ -274,8 +280,15 @@ ROWS = [
             variant((1, 2, 4, 5), size=(7, 11)),
             variant((1, 2, 9, 8), size=(3, 4)),
             variant((1, 2, 8, 6), scale_factor=0.5),
+            variant((2, 3, 4, 5), scale_factor=2, mode="bilinear"),
+            variant((2, 3, 4, 5), scale_factor=2, mode="bilinear", align_corners=True),
+            variant((1, 2, 2, 5), scale_factor=(1.25, 2.5), mode="bilinear"),
+            variant((1, 2, 4, 5), size=(7, 11), mode="bilinear", align_corners=False),
+            variant((1, 2, 9, 8), size=(3, 1), mode="bilinear"),
+            variant((1, 2, 9, 8), size=(1, 4), mode="bilinear", align_corners=True),
+            variant((1, 1, 1, 1), size=(3, 2), mode="bilinear"),
         ),
         keeps=_keeps_sources,
-        linear=True,
+        linear=True,  # not special: whether a weight is 0 or 1e-17 is a matter of rounding
     ),
 ]

@@ -10,6 +10,15 @@ from torch import Tensor, nn
 from validation.twins.function import Function, reduce
 
 
+def charbonnier(eps: float = 1e-3, reduction: str = "mean") -> nn.Module:
+    """sqrt(D^2 + eps^2)."""
+
+    def loss(prediction: Tensor, target: Tensor) -> Tensor:
+        return reduce(((prediction - target) ** 2 + eps**2).sqrt(), reduction)
+
+    return Function(loss)
+
+
 def masked_mse(reduction: str = "mean") -> nn.Module:
     """The squared difference under a mask, over all elements, over the valid ones, or summed."""
 
@@ -50,6 +59,7 @@ def hdr(eps: float = 0.01, reduction: str = "mean") -> nn.Module:
 TWINS: dict[str, Callable[..., nn.Module]] = {
     "MSELoss": nn.MSELoss,
     "L1Loss": nn.L1Loss,
+    "CharbonnierLoss": charbonnier,
     "MaskedMSELoss": masked_mse,
     "AnnealedL0Loss": AnnealedL0,
     "HDRLoss": hdr,
