@@ -2,66 +2,57 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import json
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.backend import definitions_only
-from tests.table import subjects_named
-from validation.against_torch import check_float32, check_float64
-from validation.cases import Sample
-from validation.contract import CONTRACT, like_the_wrapped
-from validation.mutate import FAULTS, Fault, planted
-from validation.numeric import adjoint, differences, keeps
+from minigrad import module
+from minigrad.layers import activation
+from validation import mutate
+from validation.__main__ import main
+from validation.faults import FAULTS, KINDS, Fault, by_kind, planted
+from validation.rows import ROWS
 
 IN_PROOF = True
-CHECKS: dict[str, Callable[[Any], Any]] = {
-    **CONTRACT,
-    "check_float32": check_float32,
-    "check_float64": check_float64,
-    "adjoint": adjoint,
-    "differences": differences,
-    "keeps": keeps,
-    "like_the_wrapped": like_the_wrapped,
-}
 
 
-def failure(fault: Fault) -> str:
-    """What the fault's check says on the fault's subjects; empty when it sees nothing."""
-    check = CHECKS[fault.caught_by]
-    for subject in subjects_named(fault.subject):
-        if isinstance(subject, Sample) and fault.caught_by in ("adjoint", "differences"):
-            subject = subject.with_values("away")
-        if isinstance(subject, Sample) and fault.caught_by == "check_float32":
-            subject = subject.with_values("normal")  # others are for float64 alone
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                check(subject)
-        except AssertionError as error:
-            return str(error) or "failed"
-    return ""
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.title)
 def test_the_fault_is_caught(fault: Fault) -> None:
-    with definitions_only():
-        assert not failure(fault), "the check must pass without the fault"
-    with planted(fault):
-        assert failure(fault), f"{fault.caught_by} on {fault.subject} does not see: {fault.name}"
+    without, under = mutate.verdicts(fault)
+    assert not without, "the check must pass without the fault"
+    assert under, f"{fault.caught_by} on {fault.subject} does not see: {fault.name}"
+
+
+def test_there_are_faults_of_every_kind_on_most_layers() -> None:
+    kinds = Counter(fault.kind for fault in FAULTS)
+    assert {*kinds} == {*KINDS}
+    assert {fault.caught_by for fault in FAULTS} == {*mutate.CHECKS}, "each check has its use"
+    layers = {fault.subject for fault in FAULTS} & {*ROWS}
+    assert len(FAULTS) >= 200 and len(layers) >= 90
+    assert len({fault.title for fault in FAULTS}) == len(FAULTS)
+
+
+def test_the_page_has_the_table_of_today() -> None:
+    """`python -c "from validation.faults import by_kind; print(by_kind())"` makes it."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "validation.md"
+    assert by_kind() in page.read_text(encoding="utf-8")
 
 
 def test_the_engine_is_whole_again_after_a_fault() -> None:
+    before = {**vars(activation), **vars(activation.ReLU), **vars(module.Module)}
     x = np.random.default_rng(0).standard_normal((2, 3))
-    before = mg.Sigmoid().forward_and_vjp(x)[1](x)
+    dx = mg.Sigmoid().forward_and_vjp(x)[1](x)
     for fault in FAULTS:
         with planted(fault):
             pass
-    assert np.array_equal(mg.Sigmoid().forward_and_vjp(x)[1](x), before)
+    after = {**vars(activation), **vars(activation.ReLU), **vars(module.Module)}
+    assert before == after
+    assert np.array_equal(mg.Sigmoid().forward_and_vjp(x)[1](x), dx)
 
 
 def test_a_cotangent_of_ones_does_not_see_a_blind_vjp() -> None:
@@ -69,17 +60,71 @@ def test_a_cotangent_of_ones_does_not_see_a_blind_vjp() -> None:
     x = np.random.default_rng(0).standard_normal((4, 5))
     ones = np.ones_like(x)
     sound = mg.Sigmoid().forward_and_vjp(x)[1](ones)
-    fault = next(f for f in FAULTS if f.name.startswith("vjp blind"))
+    fault = next(f for f in FAULTS if f.kind == "blind" and f.subject == "Sigmoid")
     with planted(fault):
         assert np.allclose(mg.Sigmoid().forward_and_vjp(x)[1](ones), sound, rtol=1e-14)
 
 
+# ------------------------------------------------------------------ the command
+
+
+def answer(capsys: Any, *arguments: str) -> tuple[int, dict[str, Any]]:
+    code = main(["mutate", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_command_tells_all_checks_that_see_a_fault(capsys: Any) -> None:
+    code, found = answer(capsys, "--only", "Scale: *")
+    assert code == 0 and found["passed"] == len(found["cases"]) == 2
+    figures = {case["name"]: case["figures"] for case in found["cases"]}
+    leak = figures["Scale: float64 leaks in through a scalar"]
+    assert leak["kind"] == "dtype" and leak["named"] == "dtype_kept"
+    assert "dtype_kept" in leak["caught by"].split() and "float64" in leak["messages"]["dtype_kept"]
+    assert {"adjoint", "differences"} <= {*figures["Scale: factor left out of the vjp"]["messages"]}
+    assert main(["mutate", "--only", "no such*"]) == 2
+
+
+def one(caught_by: str, old: str, new: str) -> Fault:
+    return Fault(
+        "sign", "ReLU", "for the test", "minigrad.layers.activation:relu", ((old, new),), caught_by
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (one("keeps", "maximum(x, 0)", "maximum(x, 1)"), "keeps does not see it"),
+        (one("check_float64", "no such text", ""), "stands 0 times"),
+    ],
+    ids=["another check", "stale"],
+)
+def test_a_fault_that_nobody_sees_ends_with_1(
+    capsys: Any, monkeypatch: Any, fault: Fault, words: str
+) -> None:
+    monkeypatch.setattr(mutate, "FAULTS", (fault,))
+    code, found = answer(capsys)
+    assert code == 1 and words in found["cases"][0]["detail"]
+
+
+def test_a_layer_that_is_wrong_anyway_does_not_count(capsys: Any, monkeypatch: Any) -> None:
+    right = activation.relu_dx.definition
+    monkeypatch.setattr(activation.relu_dx, "definition", lambda dy, y: 2 * right(dy, y))
+    monkeypatch.setattr(mutate, "FAULTS", (one("check_float64", "maximum(x, 0)", "maximum(x, 1)"),))
+    code, found = answer(capsys)
+    assert code == 1 and found["cases"][0]["detail"].startswith("without the fault: ReLU")
+
+
+# ------------------------------------------------------------------ planting
+
+
 def test_a_fault_whose_text_is_gone_says_so() -> None:
-    stale = Fault("stale", "minigrad.layers.activation:relu", (("no such text", ""),), "ReLU", "")
     with pytest.raises(LookupError, match="stands 0 times"):
-        with planted(stale):
+        with planted(one("", "no such text", "")):
             pass
 
 
-def test_faults_have_names_of_their_own() -> None:
-    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 20
+def test_an_inherited_method_is_no_target() -> None:
+    target = "minigrad.layers.activation:ReLU.accumulate"
+    with pytest.raises(LookupError, match="does not define accumulate"):
+        with planted(Fault("sign", "ReLU", "inherited", target, (), "")):
+            pass

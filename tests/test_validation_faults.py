@@ -13,17 +13,17 @@ import pytest
 from minigrad import Module, Sigmoid
 from minigrad.layers import activation
 from tests.leaves import Dropout
-from tests.table import Built
 from validation import commands, compare_training
 from validation.__main__ import main
 from validation.agreement import finite_error, relative_error
 from validation.compare_layers import worst_of
 from validation.compare_training import TRAININGS, Trace, compare
+from validation.composites import Built
 from validation.contract import CONTRACT, same
-from validation.mutate import FAULTS, planted
+from validation.faults import FAULTS, planted
 from validation.residuals import held_arrays, held_bytes
 
-PLANTED = {fault.name: fault for fault in FAULTS}
+PLANTED = {fault.title: fault for fault in FAULTS}
 COMMANDS = {
     "layers": ("--only", "Sigmoid", "--examples", "2"),
     "models": ("--only", "n2n-simple[[]features=5*"),
@@ -44,7 +44,7 @@ def cases(capsys: Any, command: str) -> tuple[int, dict[str, Any]]:
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_nan_fails_every_command(capsys: Any, command: str, precision: str) -> None:
-    with planted(PLANTED[f"NaN in {precision}"]):
+    with planted(PLANTED[f"Sigmoid: NaN in {precision}"]):
         code, found = cases(capsys, command)
     assert code == 1
     hit = {name: case for name, case in found.items() if name.endswith(precision)}

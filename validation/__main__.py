@@ -2,6 +2,8 @@
 
 layers      every layer and loss against PyTorch
 certify     a layer of one's own: against a twin, or against differences
+mutate      planted faults, and the checks that see them
+mutation    the mutation score of the layers' source, by mutmut
 models      every network of the zoo against its twin
 training    training side by side with PyTorch
 devices     NumPy against CuPy
@@ -108,6 +110,25 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--examples", type=_positive, default=20, help="different values")
     own.add_argument("--seed", type=int, default=0)
     own.add_argument("--json", action="store_true", help="print one JSON object")
+    faults = commands.add_parser(
+        "mutate",
+        help="planted faults, and the checks that see them",
+        description="Plant known faults in the engine, one by one; fail where the check that a "
+        "fault names does not see it.",
+        epilog="Example: python -m validation mutate --only 'Conv2d: *'",
+    )
+    faults.add_argument("--only", metavar="PATTERN", help="faults of that title, as '*: NaN*'")
+    faults.add_argument("--json", action="store_true", help="print one JSON object")
+    score = commands.add_parser(
+        "mutation",
+        help="the mutation score of the layers' source",
+        description="Change the source of the layers in one place at a time, and see whether a "
+        "test notices. A run that was stopped goes on where it ended.",
+    )
+    score.add_argument("--only", metavar="PATTERN", help="files of that name, as 'layers/conv*'")
+    score.add_argument("--processes", type=_positive, default=2, help="mutants at a time")
+    score.add_argument("--look", action="store_true", help="sum up what is known, try nothing")
+    score.add_argument("--json", action="store_true", help="print one JSON object")
     add("models", "every network of the zoo against its PyTorch twin")
     add("training", "training steps side by side with PyTorch")
     add("devices", "NumPy against CuPy")

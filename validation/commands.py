@@ -79,6 +79,21 @@ def _arguments(texts: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
+def mutate(options: Namespace) -> bool:
+    """Planted faults, and the checks that see them."""
+    from validation.mutate import run_mutate
+
+    return show(run_mutate(options.only, _say_aside), options.json)
+
+
+def mutation(options: Namespace) -> bool:
+    """The mutation score of the layers."""
+    from validation.mutation import run_mutation
+
+    found = run_mutation(options.only, options.processes, options.look, say=_say_aside)
+    return show(found, options.json)
+
+
 def models(options: Namespace) -> bool:
     """Every network against its twin."""
     from validation.compare_models import run_models
@@ -137,6 +152,8 @@ def published(options: Namespace) -> bool:
 COMMANDS: dict[str, Callable[[Namespace], bool]] = {
     "layers": layers,
     "certify": certify_own,
+    "mutate": mutate,
+    "mutation": mutation,
     "models": models,
     "training": training,
     "devices": devices,

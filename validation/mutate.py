@@ -1,338 +1,173 @@
-"""Planted faults: known errors put into the engine, to prove that the checks see them.
+"""The checks under planted faults: `python -m validation mutate`.
 
-A fault is an edit of the engine's source text: inside `planted(fault)` the named function runs with
-the edit, outside it runs as written. A fault whose text is no longer found raises, so the list
-cannot rot in silence. `FAULTS` names for each which check must catch it, and on which subject.
+Each fault of `validation.faults` is put into the engine, and the whole set of checks runs on its
+subject: for a layer the hand-picked samples and some random ones, for a composite the composite. A
+fault counts as caught when the check that it names fails, provided that no check fails without it.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
-import importlib
-import inspect
-import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatch
 from typing import Any
 
-from minigrad.backend import Replaceable, definitions_only
+import numpy as np
+import torch
 
-
-@dataclass(frozen=True)
-class Fault:
-    """One error.
-
-    Attributes:
-        name: what was done wrong.
-        target: `module:function` or `module:Class.method`.
-        edits: pairs (text of the source, text in its place).
-        subject: the row or the composite that the check runs on.
-        caught_by: the check that must fail, by its function's name.
-    """
-
-    name: str
-    target: str
-    edits: tuple[tuple[str, str], ...]
-    subject: str
-    caught_by: str
-
-
-@contextmanager
-def planted(fault: Fault) -> Iterator[None]:
-    """Within this context the engine has the fault, and no kernel hides it.
-
-    Raises:
-        LookupError: a text to be replaced does not occur exactly once.
-    """
-    module_name, path = fault.target.split(":")
-    module = importlib.import_module(module_name)
-    *outer, name = path.split(".")
-    owner: Any = functools.reduce(getattr, outer, module)
-    original = inspect.getattr_static(owner, name)
-    if isinstance(original, Replaceable):
-        owner, name, original = original, "definition", original.definition
-    setattr(owner, name, _edited(fault, original, vars(module)))
-    try:
-        with definitions_only():
-            yield
-    finally:
-        setattr(owner, name, original)
-
-
-def _edited(fault: Fault, function: Any, names: dict[str, Any]) -> Any:
-    text = textwrap.dedent(inspect.getsource(function))
-    for old, new in fault.edits:
-        if text.count(old) != 1:
-            raise LookupError(f"fault {fault.name!r}: {old!r} stands {text.count(old)} times")
-        text = text.replace(old, new)
-    tree = ast.parse(text)
-    definition = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    definition.decorator_list = []
-    made: dict[str, Any] = {}
-    exec(compile(tree, f"<fault: {fault.name}>", "exec"), names, made)
-    return made[definition.name]
-
-
-_CONV = "minigrad.layers.conv:"
-_ACTIVATION = "minigrad.layers.activation:"
-_JOIN = "minigrad.layers.join:"
-_POOL = "minigrad.layers.pool:"
-_TAPE = "minigrad.wiring:Tape.pull"
-_NAN = {
-    dtype: ("e = xp.exp(", f'e = (float("nan") if x.dtype == "{dtype}" else 1) * xp.exp(')
-    for dtype in ("float32", "float64")
-}
-
-FAULTS = (
-    # ------------------------------------------------------------------ wrong mathematics
-    Fault(
-        "kernel flipped in the input cotangent",
-        _CONV + "conv2d_dx",
-        (("weight.reshape(groups", "weight[:, :, ::-1, ::-1].reshape(groups"),),
-        "Conv2d",
-        "check_float64",
-    ),
-    Fault(
-        "kernel flipped in the input cotangent, seen without PyTorch",
-        _CONV + "conv2d_dx",
-        (("weight.reshape(groups", "weight[:, :, ::-1, ::-1].reshape(groups"),),
-        "Conv2d",
-        "adjoint",
-    ),
-    Fault(
-        "borders exchanged in the weight cotangent",
-        _CONV + "conv2d_dw",
-        (
-            (
-                "unfold(x, window, (m, q))",
-                "unfold(x, Window(window.kernel, window.stride, (*window.padding[1::-1], "
-                "*window.padding[:1:-1]), window.dilation), (m, q))",
-            ),
-        ),
-        "Conv2d",
-        "check_float64",
-    ),
-    Fault(
-        "bias cotangent of the first image only",
-        _CONV + "conv2d_vjp",
-        (("dy.sum((0, 2, 3))", "dy[:1].sum((0, 2, 3))"),),
-        "Conv2d",
-        "check_float64",
-    ),
-    Fault(
-        "output padding short by one",
-        "minigrad.layers.conv_transpose:ConvTranspose2d._size",
-        (("eh + self.output_padding[0]", "eh + max(self.output_padding[0] - 1, 0)"),),
-        "ConvTranspose2d",
-        "check_float64",
-    ),
-    Fault(
-        "windows beyond the input counted in the transposed convolution",
-        "minigrad.layers.conv_transpose:ConvTranspose2d.forward_and_vjp",
-        (("[:, :, :h, :w]", ""),),
-        "ConvTranspose2d",
-        "arity_and_forms",
-    ),
-    Fault(
-        "last maximum instead of the first",
-        _POOL + "max_pool2d",
-        (("value > y", "value >= y"),),
-        "MaxPool2d",
-        "check_float64",
-    ),
-    Fault(
-        "overlapping windows overwrite",
-        _POOL + "max_pool2d_dx",
-        (("dx[:, :, rows, cols] += xp", "dx[:, :, rows, cols] = xp"),),
-        "MaxPool2d",
-        "differences",
-    ),
-    Fault(
-        "NaN loses against numbers",
-        _POOL + "max_pool2d",
-        ((" | (value != value)", ""),),
-        "MaxPool2d",
-        "check_float64",
-    ),
-    Fault(
-        "PReLU slope cotangent with the wrong sign",
-        _ACTIVATION + "prelu_vjp",
-        (("xp.where(positive, 0, x) * dy", "xp.where(positive, 0, -x) * dy"),),
-        "PReLU",
-        "differences",
-    ),
-    Fault(
-        "derivative of ReLU at zero is one",
-        _ACTIVATION + "relu_dx",
-        (("where(y <= 0", "where(y < 0"),),
-        "ReLU",
-        "check_float64",
-    ),
-    Fault(
-        "vjp blind to its cotangent: right for ones only",
-        _ACTIVATION + "sigmoid_dx",
-        (("dy * y", "dy.mean() * y"),),
-        "Sigmoid",
-        "check_float64",
-    ),
-    Fault(
-        "forgotten sum over broadcast axes",
-        _JOIN + "unbroadcast",
-        (("dy.sum(axes).reshape(shape) if axes else dy", "dy"),),
-        "Multiply",
-        "arity_and_forms",
-    ),
-    Fault(
-        "mean instead of sum over broadcast axes",
-        _JOIN + "unbroadcast",
-        (("dy.sum(axes)", "dy.mean(axes)"),),
-        "Add",
-        "adjoint",
-    ),
-    Fault(
-        "subtrahend's cotangent without its sign",
-        _JOIN + "Subtract.forward_and_vjp",
-        (("unbroadcast(-dy, b_shape)", "unbroadcast(dy, b_shape)"),),
-        "Subtract",
-        "check_float64",
-    ),
-    Fault(
-        "loss forgets its cotangent",
-        "minigrad.losses.regression:MSELoss.forward_and_vjp",
-        (("d * (dvalue * (2 * weight))", "d * (2 * weight)"),),
-        "MSELoss",
-        "check_float64",
-    ),
-    Fault(
-        "NaN in float32",
-        _ACTIVATION + "sigmoid",
-        (_NAN["float32"],),
-        "Sigmoid",
-        "check_float32",
-    ),
-    Fault(
-        "NaN in float64",
-        _ACTIVATION + "sigmoid",
-        (_NAN["float64"],),
-        "Sigmoid",
-        "check_float64",
-    ),
-    Fault(
-        "NaN in the float32 cotangent",
-        _ACTIVATION + "sigmoid_dx",
-        (("dy * y", '(float("nan") if y.dtype == "float32" else 1) * dy * y'),),
-        "Sigmoid",
-        "check_float32",
-    ),
-    # ------------------------------------------------------------------ broken contract
-    Fault(
-        "activation writes into its input",
-        _ACTIVATION + "relu",
-        ((".maximum(x, 0)", ".maximum(x, 0, out=x)"),),
-        "ReLU",
-        "nobody_writes",
-    ),
-    Fault(
-        "vjp writes into its cotangent",
-        _ACTIVATION + "sigmoid_dx",
-        (("return dy * y", "dy *= y\n    return dy"),),
-        "Sigmoid",
-        "nobody_writes",
-    ),
-    Fault(
-        "assignment instead of accumulation",
-        "minigrad.module:Module.accumulate",
-        (("grad += cotangent", "grad[...] = cotangent"),),
-        "Conv2d",
-        "accumulates",
-    ),
-    Fault(
-        "vjp without once",
-        _ACTIVATION + "ReLU.forward_and_vjp",
-        (("once(vjp, self, y)", "vjp"),),
-        "ReLU",
-        "single_use",
-    ),
-    Fault(
-        "residual kept on the layer",
-        _ACTIVATION + "ReLU.forward_and_vjp",
-        (("y = self.forward", "y = self.last = self.forward"), ("(dy, y)", "(dy, self.last)")),
-        "ReLU",
-        "calls_are_independent",
-    ),
-    Fault(
-        "input kept where a mask is enough",
-        _ACTIVATION + "LeakyReLU.forward_and_vjp",
-        (("positive = x > 0", "positive = x"), ("(dy, positive,", "(dy, positive > 0,")),
-        "LeakyReLU",
-        "keeps",
-    ),
-    Fault(
-        "float64 leaks in through a scalar",
-        _JOIN + "Scale.forward",
-        (("x * self.factor", "x * array_module(x).float64(self.factor)"),),
-        "Scale",
-        "dtype_kept",
-    ),
-    Fault(
-        "the two forwards differ in the last bit",
-        "minigrad.wiring:Composite.forward",
-        (("self.wire(*xs)", "self.wire(*(x / 3 * 3 for x in xs))"),),
-        "Residual",
-        "same_outputs",
-    ),
-    Fault(
-        "None for an output taken as ones",
-        _JOIN + "Split.forward_and_vjp",
-        (("xp.zeros(", "xp.ones("),),
-        "Split",
-        "none_is_zero",
-    ),
-    # ------------------------------------------------------------------ wiring
-    Fault(
-        "forgotten sum where a value is used twice",
-        _TAPE,
-        (("cotangents[x.key] + dx if x.key in cotangents else dx", "dx"),),
-        "Residual",
-        "differences",
-    ),
-    Fault(
-        "tape adds in place",
-        _TAPE,
-        (("cotangents[x.key] + dx if", "cotangents[x.key].__iadd__(dx) if"),),
-        "Residual",
-        "nobody_writes",
-    ),
-    Fault(
-        "forgotten sum where a value is returned twice",
-        "minigrad.wiring:Composite.forward_and_vjp",
-        (("seeds[key] + dy if key in seeds else dy", "dy"),),
-        "two outputs",
-        "differences",
-    ),
-    Fault(
-        "composite returns None",
-        "minigrad.wiring:Composite.forward_and_vjp",
-        (("tuple(cotangents.get(key) for", "tuple(None for"),),
-        "Residual",
-        "arity_and_forms",
-    ),
-    Fault(
-        "composite returns None, seen by differences",
-        "minigrad.wiring:Composite.forward_and_vjp",
-        (("tuple(cotangents.get(key) for", "tuple(None for"),),
-        "two outputs",
-        "differences",
-    ),
-    Fault(
-        "recomputed pass draws new noise",
-        "minigrad.containers:Checkpoint.forward_and_vjp",
-        (("first.restore()", "pass"),),
-        "Checkpoint with noise",
-        "like_the_wrapped",
-    ),
+from minigrad.backend import definitions_only
+from validation.against_torch import (
+    check_float64,
+    float32_errors,
+    float32_verdict,
+    reference,
+    state_keys,
 )
-"""Every planted fault."""
+from validation.cases import Row, Sample, Subject
+from validation.compare_layers import worst_of
+from validation.composites import COMPOSITES
+from validation.contract import CONTRACT, like_the_wrapped
+from validation.draw import RandomDraw
+from validation.faults import FAULTS, Fault, planted
+from validation.numeric import adjoint, differences, empty_batch, keeps
+from validation.report import Case, failed, gather, silent
+from validation.rows import ROWS
+
+__all__ = ["CHECKS", "FAULTS", "Fault", "planted", "run_mutate", "verdicts"]
+
+EXAMPLES = 12
+"""Random samples of each layer, beside the hand-picked ones."""
+
+CHECKS = (
+    "check_float64",
+    "check_float32",
+    "differences",
+    "adjoint",
+    "keeps",
+    "state_keys",
+    "empty_batch",
+    *CONTRACT,
+    "like_the_wrapped",
+)
+"""The names of all checks. Not every subject has each of them: `adjoint` needs a linear layer."""
+
+Check = Callable[[], None]
+
+
+def run_mutate(only: str | None = None, say: Callable[[str], None] = silent) -> list[Case]:
+    """Plant the faults one by one; `only` is a pattern for their titles, such as `Conv2d: *`.
+
+    A case passes when the check that its fault names fails under the fault, and no check without
+    it. Its figures tell the other checks that failed.
+    """
+    chosen = [f for f in FAULTS if only is None or fnmatch(f.title, only)]
+    subjects = list(dict.fromkeys(fault.subject for fault in chosen))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the arrays are small: threads would only wait for each other
+    try:
+        groups = ([f for f in chosen if f.subject == subject] for subject in subjects)
+        return gather((case for group in groups for case in _cases(group)), say)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _cases(faults: Sequence[Fault]) -> Iterator[Case]:
+    """The cases of the faults of one subject."""
+    checks = checks_of(faults[0].subject)
+    with definitions_only():
+        sound = failures(checks)
+    for fault in faults:
+        figures: dict[str, Any] = {"kind": fault.kind, "named": fault.caught_by}
+        case = Case(fault.title, True, figures=figures)
+        try:
+            with planted(fault):
+                found = failures(checks)
+        except LookupError as error:
+            yield failed(case, error)
+            continue
+        case.figures |= {"caught by": " ".join(found), "checks": len(checks), "messages": found}
+        if sound:
+            case.passed, case.detail = False, f"without the fault: {next(iter(sound.values()))}"
+        elif fault.caught_by not in found:
+            case.passed, case.detail = False, f"{fault.caught_by} does not see it"
+        yield case
+
+
+def verdicts(fault: Fault) -> tuple[str, str]:
+    """What the check that the fault names says without the fault, and with it; empty = nothing."""
+    check = {fault.caught_by: checks_of(fault.subject)[fault.caught_by]}
+    with definitions_only():
+        sound = failures(check)
+    with planted(fault):
+        found = failures(check)
+    return sound.get(fault.caught_by, ""), found.get(fault.caught_by, "")
+
+
+def failures(checks: dict[str, Check]) -> dict[str, str]:
+    """The checks that fail, and what they say. An error of any kind is a failure."""
+    found = {}
+    for name, check in checks.items():
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                check()
+        except Exception as error:
+            found[name] = failed(Case(name, True), error).detail or "failed"
+    return found
+
+
+@functools.cache
+def checks_of(subject: str) -> dict[str, Check]:
+    """The checks that a row or a composite has; what PyTorch says is worked out once, here."""
+    if subject in ROWS:
+        return _checks_of_row(ROWS[subject])
+    built = COMPOSITES[subject]
+    checks: dict[str, Check] = {"differences": _each(differences, [built])}
+    checks |= {name: _each(rule, [built]) for name, rule in CONTRACT.items()}
+    if subject.startswith("Checkpoint"):
+        checks["like_the_wrapped"] = _each(like_the_wrapped, [built])
+    return checks
+
+
+def _checks_of_row(row: Row) -> dict[str, Check]:
+    draw = RandomDraw(0)
+    samples = row.samples() + [row.sample(draw) for _ in range(EXAMPLES)]
+    finite = [s for s in samples if s.values not in ("special", "extreme")]
+    normal = [s for s in samples if s.values == "normal"]
+    away = [s.with_values("away") for s in normal]
+    few = [s for s in row.samples() if s.values == "normal"]
+    known = {str(sample): reference(sample) for sample in samples}
+
+    def exactly() -> None:
+        for sample in samples:
+            check_float64(sample, known[str(sample)])
+
+    def closely() -> None:
+        worst: dict[str, tuple[float, float]] = {}
+        for sample in normal:
+            worst = worst_of(worst, float32_errors(sample, known[str(sample)]))
+        verdict = float32_verdict(worst)
+        assert not verdict, f"{row.name}: {verdict}"
+
+    checks = {"check_float64": exactly, "check_float32": closely}
+    if row.numeric:
+        checks["differences"] = _each(differences, away)
+    if row.linear:
+        checks["adjoint"] = _each(adjoint, away)
+    checks["keeps"] = _each(keeps, finite)
+    checks["state_keys"] = _each(state_keys, few)
+    checks["empty_batch"] = _each(empty_batch, few)
+    rules = few + [s for s in finite if s not in few][:EXAMPLES]
+    return checks | {name: _each(rule, rules) for name, rule in CONTRACT.items()}
+
+
+def _each(check: Callable[[Any], Any], subjects: Iterable[Subject | Sample]) -> Check:
+    """`check` on every subject, up to the first that fails."""
+    every = list(subjects)
+
+    def run() -> None:
+        for subject in every:
+            check(subject)
+
+    return run

@@ -1,0 +1,147 @@
+"""Faults of the divergences, the terms of clusters and of Keras, and the contrastive loss."""
+
+from validation.faults.fault import Fault
+
+_DIVERGENCE = "minigrad.losses.divergence:"
+_CLUSTERS = "minigrad.losses.clusters:"
+_CONTRASTIVE = "minigrad.losses.contrastive:ContrastiveLoss."
+_KERAS = "minigrad.losses.keras:"
+
+FAULTS = (
+    Fault(
+        "sign",
+        "GaussianKLLoss",
+        "both means pulled the same way",
+        _DIVERGENCE + "GaussianKLLoss.forward_and_vjp",
+        (("half * excess, -dmu,", "half * excess, dmu,"),),
+        "differences",
+    ),
+    Fault(
+        "broadcast",
+        "GaussianKLLoss",
+        "forgotten sum where one prior serves all images",
+        _DIVERGENCE + "GaussianKLLoss.forward_and_vjp",
+        (("unbroadcast(dx, s)", "dx"),),
+        "arity_and_forms",
+    ),
+    Fault(
+        "reduction",
+        "GaussianKLLoss",
+        "vjp of the mean not divided",
+        "minigrad.reduction:Reduced.spread",
+        (('self.reduction == "mean"', "False"),),
+        "check_float64",
+    ),
+    Fault(
+        "factor",
+        "SampledKLLoss",
+        "derivative of the logarithm forgotten",
+        _DIVERGENCE + "SampledKLLoss.forward_and_vjp",
+        (("half * (square_q - 1)", "half * square_q"),),
+        "differences",
+    ),
+    Fault(
+        "exchange",
+        "SampledKLLoss",
+        "cotangents of the two log-variances exchanged",
+        _DIVERGENCE + "SampledKLLoss.forward_and_vjp",
+        (("l_p - l_q - square_q", "l_q - l_p - square_q"),),
+        "check_float64",
+    ),
+    Fault(
+        "factor",
+        "StandardNormalKLLoss",
+        "half forgotten",
+        _DIVERGENCE + "StandardNormalKLLoss.forward_and_vjp",
+        (("dvalue * 0.5", "dvalue"),),
+        "differences",
+    ),
+    Fault(
+        "tie",
+        "FreeBits",
+        "no cotangent at the bound itself",
+        _DIVERGENCE + "FreeBits.forward_and_vjp",
+        (("kl >= f", "kl > f"),),
+        "check_float64",
+    ),
+    Fault(
+        "branch",
+        "FreeBits",
+        "cotangents for what is free",
+        _DIVERGENCE + "FreeBits.forward_and_vjp",
+        (("dmean if costs is None else xp.where(costs, dmean, 0)", "dmean"),),
+        "check_float64",
+    ),
+    Fault(
+        "constant",
+        "UniformKLLoss",
+        "small constant left out of the quotient",
+        _CLUSTERS + "UniformKLLoss.forward_and_vjp",
+        (("log_ratio + y / (y + self.eps)", "log_ratio + 1"),),
+        "check_float64",
+    ),
+    Fault(
+        "sign",
+        "GaussianStdKLLoss",
+        "prior's deviation pulled the wrong way",
+        _CLUSTERS + "GaussianStdKLLoss.forward_and_vjp",
+        (("-(w * slope_p)", "(w * slope_p)"),),
+        "differences",
+    ),
+    Fault(
+        "axis",
+        "MixtureKLLoss",
+        "cotangent of the components' means summed over the components",
+        _CLUSTERS + "MixtureKLLoss.forward_and_vjp",
+        (("-dmu.sum(0)", "-dmu.sum(1)[:1] * dmu.sum(0) / dmu.sum(0)"),),
+        "check_float64",
+    ),
+    Fault(
+        "keeps",
+        "MixtureKLLoss",
+        "every pair of sample and component kept",
+        _CLUSTERS + "MixtureKLLoss.forward_and_vjp",
+        (("shift, _, excess = _compared(mu_q[:, None], sigma_q[:, None], mu_k, sigma_k)", "pass"),),
+        "keeps",
+    ),
+    Fault(
+        "exchange",
+        "ContrastiveLoss",
+        "similarities not transposed for the second view",
+        _CONTRASTIVE + "forward_and_vjp",
+        (("matmul(ds.T, u)", "matmul(ds, u)"),),
+        "differences",
+    ),
+    Fault(
+        "axis",
+        "ContrastiveLoss",
+        "rows searched twice instead of rows and columns",
+        _CONTRASTIVE + "forward_and_vjp",
+        (("log_softmax(s, 0)", "log_softmax(s, 1)"),),
+        "check_float64",
+    ),
+    Fault(
+        "tie",
+        "PixelKLDLoss",
+        "no cotangent at the upper end",
+        _KERAS + "PixelKLDLoss.forward_and_vjp",
+        (("prediction <= 1", "prediction < 1"),),
+        "check_float64",
+    ),
+    Fault(
+        "branch",
+        "PixelKLDLoss",
+        "cotangents outside the range",
+        _KERAS + "PixelKLDLoss.forward_and_vjp",
+        (("(prediction >= self.eps) & (prediction <= 1)", "prediction == prediction"),),
+        "check_float64",
+    ),
+    Fault(
+        "factor",
+        "L1L2Penalty",
+        "derivative of a square without its two",
+        _KERAS + "L1L2Penalty.forward_and_vjp",
+        (("2 * self.l2", "self.l2"),),
+        "differences",
+    ),
+)
