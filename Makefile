@@ -1,6 +1,7 @@
 # make demo    train a small denoiser on the CPU and denoise photographs it has not seen
 # make test    lint, types and tests (at most 15 minutes on two cores)
 # make proof   the certificate against PyTorch and the long tests (at most 25 minutes)
+# make thorough   10,000 random examples of every property of every layer: hours
 # make bench   time and memory against PyTorch
 # make lint    ruff and mypy alone
 # make docs-figures   draw the pictures of docs/figures again
@@ -11,6 +12,8 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 RUNS ?= runs
 PYTEST ?= -q
+JOBS ?= 2
+PROPERTIES := tests/test_against_torch.py tests/test_contract.py tests/test_adjoints.py tests/test_geometry.py
 
 # Many threads on tiny arrays wait for each other; two are right for the tests' sizes.
 export OMP_NUM_THREADS ?= 2
@@ -20,7 +23,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
 CONFIG := setup.cfg pyproject.toml
 
-.PHONY: demo test proof lint bench docs-figures clean
+.PHONY: demo test proof thorough lint bench docs-figures clean
 .DELETE_ON_ERROR:
 
 # ------------------------------------------------------------------ environments
@@ -72,7 +75,12 @@ proof: $(VENV)/.stamp-test
 	@$(PY) -m validation layers
 	@$(PY) -m validation models
 	@$(PY) -m validation training
-	@$(PY) -m pytest -m "proof and not gpu" --hypothesis-profile=proof --timeout=900 $(PYTEST)
+	@$(PY) -m pytest -m "proof and not gpu" --hypothesis-profile=proof --timeout=900 -n $(JOBS) $(PYTEST)
+
+# Hours: 10,000 examples of every property of every layer. What it found: docs/validation.md
+thorough: export MINIGRAD_PROOF = 1
+thorough: $(VENV)/.stamp-test
+	@$(PY) -m pytest $(PROPERTIES) -m "proof and not gpu" --hypothesis-profile=thorough --timeout=0 -n $(JOBS) $(PYTEST)
 
 bench: $(VENV)/.stamp-test
 	@$(PY) -m validation bench

@@ -81,22 +81,22 @@ def reference(sample: Sample) -> Reference:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         exact, single = theirs(sample, np.float64), theirs(sample, np.float32)
-        return Reference(exact, single, magnitudes(sample))
+        return Reference(exact, single, magnitudes(sample, exact))
 
 
-def magnitudes(sample: Sample) -> dict[str, float]:
+def magnitudes(sample: Sample, exact: Results | None = None) -> dict[str, float]:
     """The largest sum of absolute terms of each result, in float64.
 
     The twin is run on absolute values of inputs, parameters and cotangents, each input with the
     sign that makes all terms add (`Row.signs`), and again with the inputs as they are. The larger
-    counts.
+    counts. `exact`: PyTorch's float64 results, where they are known.
     """
     xs = sample.inputs(np.float64)
     signs = sample.row.signs[: len(xs)] or (1,) * len(xs)
     absolute = tuple(np.abs(x) * s for x, s in zip(xs, signs, strict=True))
     found: dict[str, float] = {}
     module = twin(sample, np.float64)
-    runs = [_pull(sample, module, xs, absolute=False)]
+    runs = [_pull(sample, module, xs, absolute=False) if exact is None else exact]
     if sample.row.absolute:
         with torch.no_grad():
             for parameter in module.parameters():
@@ -223,7 +223,7 @@ def _pull(sample: Sample, module: torch.nn.Module, xs: Arrays, absolute: bool) -
     seeds = [torch.from_numpy(np.array(abs(dy) if absolute else dy, order="C")) for dy in dys]
     named = dict(module.named_parameters())
     wanted = [*(inputs[i] for i in wrt), *named.values()]
-    gradients = torch.autograd.grad(outputs, wanted, seeds)
+    gradients = torch.autograd.grad(outputs, wanted, seeds) if wanted else ()
     names = [f"input {i}" for i in wrt] + list(named)
     results = {f"output {i}": y.detach().numpy() for i, y in enumerate(outputs)}
     for name, gradient in zip(names, gradients, strict=True):

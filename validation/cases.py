@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -187,7 +188,7 @@ class Sample:
     def module(self, dtype: Any) -> Module:
         """The layer with normal float32 numbers as parameters."""
         arguments = dict(self.settings.arguments)
-        if "dtype" in inspect.signature(self.row.layer).parameters:
+        if _takes_dtype(self.row.layer):
             arguments["dtype"] = dtype
         module = self.row.layer(**arguments)
         rng = np.random.default_rng([self.seed, 1])
@@ -222,6 +223,11 @@ class Sample:
     def laid(self, layout: str) -> Sample:
         """The same settings in another memory layout."""
         return replace(self, layout=layout)
+
+
+@cache
+def _takes_dtype(layer: type[Module]) -> bool:
+    return "dtype" in inspect.signature(layer).parameters
 
 
 def cotangents(ys: Any, seed: int = 0) -> Arrays:
