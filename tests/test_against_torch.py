@@ -49,4 +49,4 @@ def test_cotangents_are_never_ones() -> None:
         for dtype in (np.float32, np.float64):
             y = sample.module(dtype).forward(*sample.inputs(dtype))
             for dy in cotangents(y, sample.seed):
-                assert dy.dtype == dtype and not (dy == 1).all()
+                assert dy.dtype == dtype and (not dy.size or not (dy == 1).all())

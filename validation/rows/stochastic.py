@@ -67,7 +67,9 @@ def _keeps_channel_mask(module: Module, xs: Arrays, ys: Arrays) -> int:
 
 
 def _keeps_slope(module: Module, xs: Arrays, ys: Arrays) -> int:
-    return ys[0].nbytes
+    assert isinstance(module, GaussianSample)
+    # A product without axes is a number, not an array; a draw is always an array.
+    return ys[0].nbytes if ys[0].ndim or module.form == "std" else 0
 
 
 _IMAGE = (2, 3, 4, 5)
