@@ -68,7 +68,11 @@ class KerasAdam(Optimiser):
         """`params` as in `Optimiser`; lr, betas and eps are defaults for its groups, as in `Adam`.
 
         clock: of its own by default.
+
+        Raises: TypeError, clock is no `Clock`.
         """
+        if not isinstance(clock, Clock | None):
+            raise TypeError(f"KerasAdam: clock: expected a Clock, got {clock!r}")
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
         self.clock = Clock() if clock is None else clock
         self._rates = {id(group): group.xp.ones((), group.dtype) for group in self.groups}

@@ -62,7 +62,8 @@ class Group(MutableMapping[str, Any]):
             self.lr_value = float(value)
             self["lr"].fill(self.lr_value)
         else:
-            # One kind of number, so that a loaded setting equals the one that was saved.
+            # One kind of number and pair, so that a loaded setting equals the one that was saved.
+            value = tuple(map(float, value)) if isinstance(value, tuple | list) else value
             self._settings[name] = float(value) if is_number(value) else value
 
     def __getitem__(self, name: str) -> Any:
@@ -239,6 +240,10 @@ class Optimiser:
             raise ValueError(
                 f"{self.name}.load_state_dict: {key}: expected {dtype} {shape}, "
                 f"got {array.dtype} {array.shape}"
+            )
+        if name == "step" and array < 0:
+            raise ValueError(
+                f"{self.name}.load_state_dict: {key}: expected at least 0, got {array}"
             )
         # Counters stay on the host; buffers go where the parameter is.
         return to_device(array, "cpu" if name == "step" else device_of(value)).copy()

@@ -259,11 +259,28 @@ def test_bad_settings(cls: Any, kwargs: dict[str, Any], message: str) -> None:
         cls(make().parameters(), **kwargs)
 
 
+def test_a_clock_is_a_clock() -> None:
+    with pytest.raises(TypeError, match="KerasAdam: clock: expected a Clock, got 3"):
+        KerasAdam(make().parameters(), clock=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cls", [Adam, Adamax, KerasAdam])
+def test_betas_are_a_pair_of_their_own(cls: Any) -> None:
+    """A list that changes later changes nothing, and a loaded pair equals the saved one."""
+    betas = [0, 0.5]
+    optimiser, other = (cls(make().parameters(), betas=b) for b in (betas, (0.9, 0.99)))
+    betas[0] = 2
+    other.load_state_dict(optimiser.state_dict())
+    for group in (optimiser.groups[0], other.groups[0]):
+        assert group["betas"] == (0.0, 0.5) and type(group["betas"][0]) is float
+
+
 @pytest.mark.parametrize(
     ("cls", "change", "error", "message"),
     [
         (Adamax, {"groups.0.params.0.step": None}, KeyError, r"Adamax.*params\.0.*exp_inf"),
         (Adamax, {"groups.0.params.0.exp_inf": np.zeros(3)}, ValueError, r"\(3, 4\).*\(3,\)"),
+        (Adamax, {"groups.0.params.0.step": np.asarray(-1)}, ValueError, "step: .*at least 0.* -1"),
         (KerasAdam, {"groups.0.params.0.exp_avg": None}, KeyError, r"KerasAdam.*params\.0"),
         (KerasAdam, {"clock": None}, KeyError, "KerasAdam.*clock"),
         (KerasAdam, {"clock": np.asarray(-1)}, ValueError, "clock: expected int64 .* -1"),

@@ -45,6 +45,25 @@ def said_by(work: Any) -> str:
     return stream.getvalue()
 
 
+# --- every optimiser -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamax"])
+def test_a_stopped_run_goes_on_to_the_bit(kind, data, tmp_path, monkeypatch) -> None:
+    chosen = [f"stages.0.optimiser.kind={kind}", "stages.0.optimiser.lr=0.003"]
+    whole = fit(tiny.recipe(16), data, tmp_path / "whole", settings=chosen)
+    with monkeypatch.context() as patched:
+        stopped_at(11, patched)
+        assert fit(tiny.recipe(16), data, tmp_path / "cut", settings=chosen).cause != "finished"
+    again = go_on(tmp_path / "cut")
+    assert again.cause == "finished"
+    tiny.same_outcome(again.run, whole.run)
+    assert {r["lr"] for r in tiny.lines(again.run, "train")} == {0.003}
+    state, _ = checkpoint.load(sorted((again.run / "checkpoints").iterdir())[-1])
+    names = {name.rsplit(".", 1)[-1] for name in state if name.startswith("optimiser.")}
+    assert ("exp_inf" in names) == (kind == "adamax")
+
+
 # --- a reader that goes away ---------------------------------------------------------------------
 
 

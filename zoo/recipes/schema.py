@@ -19,15 +19,15 @@ STORED = "stored"
 
 @dataclass(frozen=True)
 class Optimiser:
-    """SGD or Adam with PyTorch's meaning of every argument."""
+    """SGD, Adam or Adamax with PyTorch's meaning of every argument."""
 
-    kind: Literal["sgd", "adam"] = "sgd"
+    kind: Literal["sgd", "adam", "adamax"] = "sgd"
     lr: float = 0.1
     momentum: float = 0.0  # SGD
     nesterov: bool = False  # SGD
     weight_decay: float = 0.0
-    betas: tuple[float, ...] = (0.9, 0.999)  # Adam
-    eps: float = 1e-8  # Adam
+    betas: tuple[float, ...] = (0.9, 0.999)  # Adam, Adamax
+    eps: float = 1e-8  # Adam, Adamax
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.module import Parameter
-from minigrad.optim import SGD, Adam, Optimiser
+from minigrad.optim import SGD, Adam, Adamax, Optimiser
 from minigrad.schedule import ConstantLR, CosineLR, LinearWarmup, RampDown, ReduceLROnPlateau
 from minigrad.schedule import Schedule as LearningRate
 from zoo import registry
@@ -38,9 +38,10 @@ def network(recipe: Recipe) -> Denoiser:
 def optimiser(stage: Stage, parameters: list[Parameter]) -> Optimiser:
     """The stage's optimiser of these parameters."""
     how = stage.optimiser
-    if how.kind == "adam":
+    if how.kind != "sgd":
+        kind = {"adam": Adam, "adamax": Adamax}[how.kind]
         betas = (how.betas[0], how.betas[1])
-        return Adam(parameters, how.lr, betas, how.eps, how.weight_decay)
+        return kind(parameters, how.lr, betas, how.eps, how.weight_decay)
     return SGD(
         parameters,
         how.lr,
