@@ -26,19 +26,38 @@ def whole(value: Any, name: str, layer: str, *, at_least: int | None = None) -> 
     return int(value)
 
 
-def number(value: Any, name: str, layer: str, *, above: float = -math.inf) -> float:
+def number(
+    value: Any, name: str, layer: str, *, above: float = -math.inf, at_least: float = -math.inf
+) -> float:
     """`value` as a Python float, which no array of a smaller dtype is promoted by.
 
     Raises:
-        ValueError: it is no finite number (a bool, a text and an array are none), or not larger
-            than `above`.
+        ValueError: it is no finite number (a bool, a text and an array are none), not larger than
+            `above`, or below `at_least`.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise ValueError(f"{layer}: {name}: expected a number, got {value!r}")
-    if not (math.isfinite(value) and value > above):
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        value = found = math.inf
+    if not (math.isfinite(found) and found > above and found >= at_least):
         bound = "" if above == -math.inf else f" above {above:g}"
+        bound += "" if at_least == -math.inf else f" of at least {at_least:g}"
         raise ValueError(f"{layer}: {name}: expected a finite number{bound}, got {value}")
-    return float(value)
+    return found
+
+
+def fraction(value: Any, name: str, layer: str) -> float:
+    """`value` as a number from 0 to 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    part = number(value, name, layer)
+    if not 0 <= part <= 1:
+        raise ValueError(f"{layer}: {name}: expected a number from 0 to 1, got {value}")
+    return part
 
 
 def pair(value: Any, name: str, layer: str, *, at_least: int) -> Pair:
@@ -55,7 +74,7 @@ def pair(value: Any, name: str, layer: str, *, at_least: int) -> Pair:
     return int(values[0]), int(values[1])
 
 
-def axis_of(dim: int, x: Array, layer: str) -> int:
+def axis_of(dim: int, x: Array, layer: str, name: str = "dim") -> int:
     """`dim`, an axis of `x` from the front or (negative) from the end, counted from the front.
 
     Raises:
@@ -63,8 +82,8 @@ def axis_of(dim: int, x: Array, layer: str) -> int:
     """
     if not -x.ndim <= dim < x.ndim:
         raise ValueError(
-            f"{layer}: dim: expected {-x.ndim} <= dim < {x.ndim} for an array of shape {x.shape}, "
-            f"got {dim}"
+            f"{layer}: {name}: expected {-x.ndim} <= dim < {x.ndim} for an array of shape "
+            f"{x.shape}, got {dim}"
         )
     return dim % x.ndim
 
@@ -86,13 +105,17 @@ def axes(dims: tuple[int, ...], name: str, layer: str, x: Array) -> tuple[int, .
     Raises:
         ValueError: one of them is no axis of `x`; the message names both.
     """
-    for dim in dims:
-        if not -x.ndim <= dim < x.ndim:
-            raise ValueError(
-                f"{layer}: {name}: expected {-x.ndim} <= dim < {x.ndim} for an array of shape "
-                f"{x.shape}, got {dim}"
-            )
-    return tuple(dim % x.ndim for dim in dims)
+    return tuple(axis_of(dim, x, layer, name) for dim in dims)
+
+
+def floating(array: Array, layer: str) -> None:
+    """Raise unless an array that a layer starts with is floating.
+
+    Raises:
+        TypeError: it is not; the message names the constructor's `dtype`.
+    """
+    if array.dtype.kind != "f":
+        raise TypeError(f"{layer}: dtype: expected a floating dtype, got {array.dtype}")
 
 
 def same_kind(x: Array, name: str, layer: str, first: Array, first_name: str) -> None:

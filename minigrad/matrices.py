@@ -101,12 +101,12 @@ def check_per_pixel(
         TypeError: an array is none, or not floating, or its dtype or device differs from mu's.
         ValueError: a shape does not fit; the message names the argument and both shapes.
     """
-    layer.check_input(mu, ndim=4, channels=3)
+    layer.check_input(mu, ndim=4, channels=3, name="mu")
     n, _, h, w = mu.shape
     forms = [(name, x, mu.shape) for name, x in images.items()]
     forms += [(name, x, (n, h, w, 3, 3)) for name, x in sigmas.items()]
     for name, x, shape in forms:
-        layer.check_input(x)
+        layer.check_input(x, name=name)
         same_kind(x, name, type(layer).__name__, mu, "mu")
         if x.shape != shape:
             raise ValueError(

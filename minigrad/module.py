@@ -304,31 +304,35 @@ class Module:
 
     # ------------------------------------------------------------------ checks and text
 
-    def check_input(self, x: Array, ndim: int | None = None, channels: int | None = None) -> None:
+    def check_input(
+        self, x: Array, ndim: int | None = None, channels: int | None = None, name: str = "x"
+    ) -> None:
         """Raise if `x` is no float array of this layer's dtype and device, or lacks the given form.
+
+        Messages call it `name`.
 
         Raises:
             TypeError: not an array, not floating, or dtype or device differ from the parameters'.
             ValueError: the number of dimensions or of channels (axis 1) differs.
         """
-        layer = type(self).__name__
+        what = f"{type(self).__name__}: {name}"
         if not is_array(x):
-            raise TypeError(f"{layer}: x: expected a NumPy or CuPy array, got {type(x).__name__}")
+            raise TypeError(f"{what}: expected a NumPy or CuPy array, got {type(x).__name__}")
         if x.dtype.kind != "f":
-            raise TypeError(f"{layer}: x: expected a floating dtype, got {x.dtype}")
+            raise TypeError(f"{what}: expected a floating dtype, got {x.dtype}")
         if ndim is not None and x.ndim != ndim:
-            raise ValueError(f"{layer}: x: expected {ndim} dimensions, got shape {x.shape}")
+            raise ValueError(f"{what}: expected {ndim} dimensions, got shape {x.shape}")
         if channels is not None and x.shape[1] != channels:
-            raise ValueError(f"{layer}: x: expected {channels} channels, got shape {x.shape}")
-        for name in self.parameter_names:
-            own = getattr(self, name, None)
+            raise ValueError(f"{what}: expected {channels} channels, got shape {x.shape}")
+        for parameter in self.parameter_names:
+            own = getattr(self, parameter, None)
             if own is None:
                 continue
             if own.dtype != x.dtype:
-                raise TypeError(f"{layer}: x is {x.dtype} but {name} is {own.dtype}: use astype")
+                raise TypeError(f"{what} is {x.dtype} but {parameter} is {own.dtype}: use astype")
             if device_of(own) != device_of(x):
                 raise TypeError(
-                    f"{layer}: x is on {device_of(x)} but {name} is on {device_of(own)}: "
+                    f"{what} is on {device_of(x)} but {parameter} is on {device_of(own)}: "
                     "use to(device)"
                 )
 

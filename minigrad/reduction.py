@@ -64,7 +64,7 @@ class Reduced(Module):
         """
         layer, (first_name, first) = type(self).__name__, next(iter(inputs.items()))
         for name, x in inputs.items():
-            self.check_input(x)
+            self.check_input(x, name=name)
             same_kind(x, name, layer, first, first_name)
         shapes = {name: x.shape for name, x in inputs.items()}
         try:
@@ -86,7 +86,7 @@ class Reduced(Module):
             ValueError: its shape differs.
         """
         layer = type(self).__name__
-        self.check_input(x)
+        self.check_input(x, name=name)
         same_kind(x, name, layer, first, first_name)
         if x.shape != shape:
             raise ValueError(
@@ -99,7 +99,7 @@ class Reduced(Module):
         return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
 
     def _weight(self, n: int) -> float:
-        """What each of n terms is multiplied with."""
+        """What each of n terms is multiplied with: 1 / n for the mean, NaN if there are none."""
         if self.reduction == "sum":
             return 1.0
         return 1 / n if n else nan

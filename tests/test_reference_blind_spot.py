@@ -190,8 +190,10 @@ def test_a_singular_matrix_is_infinite_and_harms_no_other() -> None:
 def test_log_det_without_a_minimum() -> None:
     """As `torch.logdet`: -infinity for 0, NaN below; and no product leaves the range of numbers."""
     with np.errstate(divide="ignore"):
-        y = mg.LogDet3x3()(np.concatenate([diagonal(1, 2, 0), diagonal(1, -2, 1), np.eye(3)[None]]))
+        x = np.concatenate([diagonal(1, 2, 0), diagonal(1, -2, 1), np.eye(3)[None]])
+        y, vjp = mg.LogDet3x3().forward_and_vjp(x)
     np.testing.assert_array_equal(y, [-np.inf, np.nan, 0])
+    np.testing.assert_array_equal(vjp(np.ones(3)), [np.zeros((3, 3))] * 2 + [np.eye(3)])
     for scale in (1e-20, 1e20):
         x = np.array([[2, 1, 0], [1, 2, 1], [0, 1, 3]], np.float32) * np.float32(scale)
         expected = np.log(7.0) + 3 * np.log(scale)

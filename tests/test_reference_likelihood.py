@@ -186,6 +186,16 @@ def test_histogram_noise_model() -> None:
     close(vjp(ONE)[0], t["grad_signal_of_nll_first300"])
 
 
+@pytest.mark.parametrize(("dtype", "bins"), [(np.float16, 64), (np.float32, 64), (np.float64, 64)])
+def test_the_upper_end_of_the_range_has_a_next_row(dtype: type, bins: int) -> None:
+    """bins - 1 - 1e-3 is bins - 1 in float16."""
+    model = mg.HistogramNoiseModel(bins, 0, 1, dtype=dtype)
+    model.histogram[-2:, -2] = 0.25, 0.5
+    p, vjp = model.forward_and_vjp(np.ones(2, dtype), np.ones(2, dtype))
+    np.testing.assert_allclose(p, 0.5, atol=1e-3)
+    assert not vjp(np.ones_like(p))[0].any()
+
+
 # ------------------------------------------------------------------ PN2V
 
 

@@ -147,6 +147,20 @@ def test_a_variance_far_from_zero_keeps_its_digits() -> None:
 # --------------------------------------------------------------------------- single values
 
 
+def test_a_cotangent_far_from_zero_costs_the_weight_no_digits() -> None:
+    """x around 100 with deviation 1, dy around 10: sum xh is rounding alone, and counts as 0."""
+    rng = np.random.default_rng(8)
+    x = (100 + rng.standard_normal((8, 4, 32, 32))).astype(np.float32)
+    dy = (10 + rng.standard_normal(x.shape)).astype(np.float32)
+    found = {}
+    for dtype in (np.float32, np.float64):
+        layer = mg.BatchNorm2d(4, dtype=dtype)
+        dx = layer.forward_and_vjp(x.astype(dtype))[1](dy.astype(dtype))
+        found[dtype] = dx, layer.d_weight
+    for single, exact in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(single, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
+
+
 def test_one_value_per_channel_is_enough_with_running_statistics() -> None:
     x = RNG.standard_normal((1, 3, 1, 1)).astype(np.float32)
     for layer in (mg.BatchNorm2d(3), mg.BFBatchNorm2d(3)):

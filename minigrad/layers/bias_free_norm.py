@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, array_module, replaceable
-from minigrad.checks import number, same_kind, whole
-from minigrad.layers.norm import PER_CHANNEL, broadcast, floating, fraction, move
+from minigrad.checks import floating, fraction, number, same_kind, whole
+from minigrad.layers.norm import PER_CHANNEL, broadcast, move
 from minigrad.module import Module, Vjp, once
 
 

@@ -122,8 +122,8 @@ class LogDet3x3(_OfMatrices):
     in [0, 1]: a minimum of 1e-6 is not small.
 
     Shapes: x (..., 3, 3), y (...).
-    VJP: dx = dy f x^-T where det x >= minimum, else 0.
-    Keeps: f x^-T where det x >= minimum, 0 elsewhere.
+    VJP: dx = dy f x^-T where det x >= minimum (without one, where det x > 0), else 0.
+    Keeps: f x^-T there, 0 elsewhere.
     PyTorch: `torch.logdet`; with a minimum, `torch.linalg.det(x).clamp(min=minimum).log()`.
     """
 

@@ -208,7 +208,7 @@ class ExpandAs(Module):
     def forward(self, x: Array, other: Array) -> Array:
         """The repeated array."""
         self.check_input(x)
-        self.check_input(other)
+        self.check_input(other, name="other")
         same_kind(other, "other", "ExpandAs", x, "x")
         return expand(x, other.shape, "ExpandAs")
 

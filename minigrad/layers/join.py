@@ -22,8 +22,8 @@ class _Pairwise(Module):
     """Checks that two inputs broadcast and agree in dtype and device."""
 
     def _check(self, a: Array, b: Array) -> None:
-        self.check_input(a)
-        self.check_input(b)
+        self.check_input(a, name="a")
+        self.check_input(b, name="b")
         layer = type(self).__name__
         same_kind(b, "b", layer, a, "a")
         for m, n in zip(a.shape[::-1], b.shape[::-1], strict=False):

@@ -74,7 +74,7 @@ class Shift2d(Module):
     Shapes: x (N, C, H, W) -> y (N, C, H, W).
     VJP: dx = dy moved back; what has left the image gets 0.
     Keeps: nothing.
-    Source: Laine et al., High-quality self-supervised deep image denoising (2019), section 3.
+    Source: Laine et al., High-quality self-supervised deep image denoising (2019), section 2.
     PyTorch: none; padding and slicing.
     """
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, array_module, matmul
-from minigrad.checks import number, same_kind, whole
+from minigrad.checks import floating, number, same_kind, whole
 from minigrad.layers.join import unbroadcast
 from minigrad.module import Module, Vjp, once
 
@@ -34,8 +34,8 @@ class _NoiseModel(Module):
     """The checks that the noise models share."""
 
     def _check(self, signal: Array, observation: Array) -> None:
-        self.check_input(signal)
-        self.check_input(observation)
+        self.check_input(signal, name="signal")
+        self.check_input(observation, name="observation")
         layer = type(self).__name__
         same_kind(observation, "observation", layer, signal, "signal")
         try:
@@ -215,8 +215,7 @@ class HistogramNoiseModel(_NoiseModel):
         self.min_value = number(min_value, "min_value", layer)
         self.max_value = number(max_value, "max_value", layer, above=self.min_value)
         self.histogram = np.full((self.bins, self.bins), 1 / self.bins, dtype=dtype)
-        if self.histogram.dtype.kind != "f":
-            raise TypeError(f"{layer}: dtype: expected a floating dtype, got {dtype}")
+        floating(self.histogram, layer)
 
     def forward(self, signal: Array, observation: Array) -> Array:
         """The probability of `observation`'s bin, given `signal`."""
@@ -248,7 +247,8 @@ class HistogramNoiseModel(_NoiseModel):
         f = self.bins * (x - self.min_value) / (self.max_value - self.min_value)
         clamped = xp.minimum(xp.maximum(f, 0), last)
         index = xp.where(clamped > 0, clamped, 0).astype(np.intp)
-        return (f >= 0) & (f <= last), clamped, index
+        # With few digits `last` rounds to bins - 1, which has no next row.
+        return (f >= 0) & (f <= last), clamped, xp.minimum(index, self.bins - 2)
 
     def describe(self) -> str:
         """The number of bins and the range."""

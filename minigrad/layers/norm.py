@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import Array, array_module, replaceable
-from minigrad.checks import number, same_kind, whole
+from minigrad.checks import floating, fraction, number, same_kind, whole
 from minigrad.module import Module, Vjp, once
 
 PER_CHANNEL = (0, 2, 3)
@@ -32,11 +32,14 @@ def batch_normalise(x: Array, eps: float) -> tuple[Array, Array, Array, Array]:
 
 @replaceable
 def batch_normalise_vjp(dy: Array, xh: Array, factor: Array) -> tuple[Array, Array, Array]:
-    """(dx, sum dy xh, sum dy), the sums (1, C, 1, 1); `factor` is weight / s."""
+    """(dx, sum dy xh, sum dy), the sums (1, C, 1, 1); `factor` is weight / s.
+
+    The mean is taken off dy first: sum xh is 0, but for a rounding that a large mean would magnify.
+    """
     n = max(1, xh.size // xh.shape[1])
     d_bias = dy.sum(PER_CHANNEL, keepdims=True)
-    d_weight = (dy * xh).sum(PER_CHANNEL, keepdims=True)
     dx = dy - d_bias / n
+    d_weight = (dx * xh).sum(PER_CHANNEL, keepdims=True)
     dx -= xh * (d_weight / n)
     dx *= factor
     return dx, d_weight, d_bias
@@ -204,21 +207,3 @@ def move(running: Array, new: Array, part: float | Array) -> None:
     """Move `running` in place to (1 - part) running + part new."""
     running *= 1 - part
     running += (new * part).reshape(running.shape)
-
-
-def fraction(value: Any, name: str, layer: str) -> float:
-    """`value` as a number from 0 to 1.
-
-    Raises:
-        ValueError: it is none.
-    """
-    part = number(value, name, layer)
-    if not 0 <= part <= 1:
-        raise ValueError(f"{layer}: {name}: expected a number from 0 to 1, got {value}")
-    return part
-
-
-def floating(array: Array, layer: str) -> None:
-    """Raise TypeError unless the arrays that a layer starts with are floating."""
-    if array.dtype.kind != "f":
-        raise TypeError(f"{layer}: dtype: expected a floating dtype, got {array.dtype}")

@@ -30,7 +30,7 @@ class PosteriorMean(Module):
     is mu, where there is little noise (sigma_n small) it is the noisy value. A smaller g trusts the
     noisy value more.
 
-    Shapes: all four inputs and y have one shape.
+    Shapes: all four inputs and y have one shape. Variances are from 0; where both are 0, y is NaN.
     VJP: with T = sigma_mu + g sigma_n, the weights a = sigma_mu / T and b = g sigma_n / T, and
         r = (noisy - mu) / T: dmu = b dy; dnoisy = a dy; dsigma_mu = b r dy; dsigma_n = -g a r dy.
     Keeps: a, b, r.
@@ -67,9 +67,9 @@ class PosteriorMean(Module):
         return "" if self.gamma == 1 else f"gamma={self.gamma}"
 
     def _check(self, mu: Array, **others: Array) -> None:
-        self.check_input(mu)
+        self.check_input(mu, name="mu")
         for name, x in others.items():
-            self.check_input(x)
+            self.check_input(x, name=name)
             same_kind(x, name, "PosteriorMean", mu, "mu")
             if x.shape != mu.shape:
                 raise ValueError(
@@ -102,9 +102,7 @@ class MultivariatePosteriorMean(Module):
             ValueError: `gamma` is no finite number above 0, or `eps` none from 0.
         """
         self.gamma = number(gamma, "gamma", "MultivariatePosteriorMean", above=0)
-        self.eps = number(eps, "eps", "MultivariatePosteriorMean")
-        if self.eps < 0:
-            raise ValueError(f"MultivariatePosteriorMean: eps: expected at least 0, got {eps}")
+        self.eps = number(eps, "eps", "MultivariatePosteriorMean", at_least=0)
 
     def forward(self, mu: Array, noisy: Array, sigma_mu: Array, sigma_n: Array) -> Array:
         """The posterior mean."""

@@ -71,7 +71,8 @@ class Upsample(Module):
 
     The scale s is `scale_factor`, or (H' / H, W' / W) for a `size` (H', W'). As in PyTorch, H' = H
     counts as the scale 1; "nearest" takes H' = 2 H for the scale 2, and rounds its quotient in
-    float32.
+    float32. (PyTorch's form for results beyond H' + W' = 128 on a CPU keeps to `scale_factor`,
+    and may take the next pixel where a / s_h is nearly whole.)
 
     Row a of A mixes the rows floor(t) and floor(t) + 1 of x with the weights 1 - f and f, where f
     is the fraction of t = max((a + 1/2) / s_h - 1/2, 0), or, with `align_corners`, of

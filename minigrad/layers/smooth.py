@@ -44,9 +44,7 @@ class ELU(Module):
         Raises:
             ValueError: it is no finite number from 0: below 0, y would not tell the sign of x.
         """
-        self.alpha = number(alpha, "alpha", "ELU")
-        if self.alpha < 0:
-            raise ValueError(f"ELU: alpha: expected at least 0, got {alpha}")
+        self.alpha = number(alpha, "alpha", "ELU", at_least=0)
 
     def forward(self, x: Array) -> Array:
         """x, bent towards -a where it is negative."""

@@ -11,7 +11,7 @@ import secrets
 import numpy as np
 
 from minigrad.backend import Array, array_module
-from minigrad.checks import number, same_kind
+from minigrad.checks import fraction, same_kind
 from minigrad.layers.join import unbroadcast
 from minigrad.module import Module, Vjp, once
 from minigrad.noise import Noise
@@ -44,9 +44,7 @@ class _Dropout(_Random):
             TypeError: `noise` is no `Noise`.
         """
         super().__init__(noise)
-        self.p = number(p, "p", type(self).__name__)
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"{type(self).__name__}: p: expected a number from 0 to 1, got {p}")
+        self.p = fraction(p, "p", type(self).__name__)
 
     def forward(self, x: Array) -> Array:
         """`x` under the mask, or `x` itself."""
@@ -165,8 +163,8 @@ class GaussianSample(_Random):
 
     def _shape(self, mu: Array, spread: Array) -> tuple[int, ...]:
         """The common shape of the checked inputs."""
-        self.check_input(mu)
-        self.check_input(spread)
+        self.check_input(mu, name="mu")
+        self.check_input(spread, name="spread")
         same_kind(spread, "spread", "GaussianSample", mu, "mu")
         try:
             return np.broadcast_shapes(mu.shape, spread.shape)

@@ -10,7 +10,7 @@ elements (1 with `reduction="sum"`). The target gets no cotangent.
 from __future__ import annotations
 
 from minigrad.backend import Array, array_module
-from minigrad.checks import number, same_kind
+from minigrad.checks import number
 from minigrad.losses.regression import _Regression, _total
 from minigrad.module import Vjp, once
 
@@ -40,14 +40,8 @@ class _BlindSpot(_Regression):
         self.pretrain, self.guard = pretrain, guard
 
     def _check_variances(self, mu: Array, **variances: Array) -> None:
-        loss = type(self).__name__
         for name, x in variances.items():
-            self.check_input(x)
-            same_kind(x, name, loss, mu, "mu")
-            if x.shape != mu.shape:
-                raise ValueError(
-                    f"{loss}: {name}: expected the shape of mu, {mu.shape}, got {x.shape}"
-                )
+            self.check_form(x, name, mu.shape, mu, "mu")
 
     def describe(self) -> str:
         """The options that are not the usual ones."""

@@ -48,7 +48,7 @@ class UniformKLLoss(Reduced):
 
     def forward_and_vjp(self, y: Array) -> tuple[Array, Vjp]:
         """The divergence, and its vjp."""
-        self.check_input(y, ndim=2)
+        self.check_input(y, ndim=2, name="y")
         xp, (n, k) = array_module(y), y.shape
         log_ratio = xp.log((y + self.eps) * k)  # one logarithm: nothing cancels where y is 1 / K
         slope = log_ratio + y / (y + self.eps)
@@ -198,8 +198,8 @@ class MixtureKLLoss(Reduced):
         return ", ".join(filter(None, (weights, f"eps={self.eps}", super().describe())))
 
     def _check(self, y: Array, mu_q: Array, sigma_q: Array, mu_k: Array, sigma_k: Array) -> None:
-        self.check_input(y, ndim=2)
-        self.check_input(mu_q, ndim=2)
+        self.check_input(y, ndim=2, name="y")
+        self.check_input(mu_q, ndim=2, name="mu_q")
         (n, k), d = y.shape, mu_q.shape[1]
         expected = {"mu_q": (n, d), "sigma_q": (n, d), "mu_k": (k, d), "sigma_k": (k, d)}
         inputs = (mu_q, sigma_q, mu_k, sigma_k)

@@ -45,7 +45,7 @@ class ContrastiveLoss(Reduced):
 
     def forward_and_vjp(self, u: Array, v: Array) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
-        self.check_input(u, ndim=2)
+        self.check_input(u, ndim=2, name="u")
         self.check_form(v, "v", u.shape, u, "u")
         xp, n = array_module(u), u.shape[0]
         s = matmul(u, v.T) / self.temperature  # (N, N)

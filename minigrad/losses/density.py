@@ -25,7 +25,7 @@ class DensityNLLLoss(_Regression):
 
     def forward_and_vjp(self, density: Array) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
-        self.check_input(density)
+        self.check_input(density, name="density")
         weight = self._weight(density.size)
 
         def vjp(dvalue: Array) -> Array:
@@ -65,8 +65,8 @@ class PN2VLoss(Module):
         return y, once(vjp, self, y)
 
     def _check(self, density: Array, mask: Array) -> None:
-        self.check_input(density)
-        self.check_input(mask)
+        self.check_input(density, name="density")
+        self.check_input(mask, name="mask")
         same_kind(mask, "mask", "PN2VLoss", density, "density")
         if not density.ndim or not density.shape[0]:
             raise ValueError(

@@ -170,7 +170,7 @@ class FreeBits(Module):
 
     def forward_and_vjp(self, kl: Array) -> tuple[Array, Vjp]:
         """The same, and its vjp."""
-        self.check_input(kl)
+        self.check_input(kl, name="kl")
         if kl.ndim not in (1, 2):
             raise ValueError(f"FreeBits: kl: expected shape (B,) or (B, L), got {kl.shape}")
         xp, shape, f = array_module(kl), kl.shape, self.free_bits

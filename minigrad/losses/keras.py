@@ -42,7 +42,7 @@ class PixelKLDLoss(Reduced):
 
     def forward_and_vjp(self, prediction: Array, target: Array) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
-        self.check_input(prediction)
+        self.check_input(prediction, name="prediction")
         if prediction.ndim < 2:
             raise ValueError(
                 f"PixelKLDLoss: prediction: expected shape (N, C, ...), got {prediction.shape}"
@@ -93,7 +93,7 @@ class L1L2Penalty(Module):
 
     def forward_and_vjp(self, w: Array) -> tuple[Array, Vjp]:
         """The penalty, and its vjp."""
-        self.check_input(w)
+        self.check_input(w, name="w")
         xp = array_module(w)
 
         def vjp(dvalue: Array) -> Array:

@@ -80,7 +80,7 @@ class GaussianNLLLoss(_Regression):
 
     def _shared(self, prediction: Array, var: Array) -> tuple[int, ...]:
         """The shape of `var` with every axis of `prediction`."""
-        self.check_input(var)
+        self.check_input(var, name="var")
         same_kind(var, "var", "GaussianNLLLoss", prediction, "prediction")
         full = prediction.shape
         shape = (*var.shape, 1) if var.shape == full[:-1] and full else var.shape
@@ -131,7 +131,7 @@ class LogVarianceNLLLoss(_Regression):
     ) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
         self._check(prediction, target)
-        _check_like(self, log_var, "log_var", prediction, "prediction")
+        self.check_form(log_var, "log_var", prediction.shape, prediction, "prediction")
         xp = array_module(prediction)
         bound = self.lower_bound
         clipped = log_var if bound is None else xp.maximum(log_var, bound)
@@ -287,16 +287,16 @@ class LogMixtureLoss(_Regression):
         return _listed(f"dim={self.dim}", super().describe())
 
     def _check_mixture(self, logits: Array, mean: Array, log_sigma: Array, target: Array) -> None:
-        self.check_input(logits)
+        self.check_input(logits, name="logits")
         shape, dim = logits.shape, self.dim
         if not -len(shape) <= dim < len(shape) or not shape[dim]:
             raise ValueError(
                 f"LogMixtureLoss: logits: expected at least one component on axis {dim}, got "
                 f"shape {shape}"
             )
-        _check_like(self, mean, "mean", logits, "logits")
-        _check_like(self, log_sigma, "log_sigma", logits, "logits")
-        self.check_input(target)
+        self.check_form(mean, "mean", shape, logits, "logits")
+        self.check_form(log_sigma, "log_sigma", shape, logits, "logits")
+        self.check_input(target, name="target")
         same_kind(target, "target", "LogMixtureLoss", logits, "logits")
         dim %= len(shape)
         if target.shape != shape[:dim] + shape[dim + 1 :]:
@@ -304,17 +304,6 @@ class LogMixtureLoss(_Regression):
                 f"LogMixtureLoss: target: expected the logits' shape {shape} without axis {dim}, "
                 f"got {target.shape}"
             )
-
-
-def _check_like(loss: _Regression, x: Array, name: str, first: Array, first_name: str) -> None:
-    """Raise unless `x` has the shape, dtype and device of `first`."""
-    loss.check_input(x)
-    layer = type(loss).__name__
-    same_kind(x, name, layer, first, first_name)
-    if x.shape != first.shape:
-        raise ValueError(
-            f"{layer}: {name}: expected the shape {first.shape} of {first_name}, got {x.shape}"
-        )
 
 
 def _listed(*settings: str) -> str:

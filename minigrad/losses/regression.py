@@ -14,25 +14,18 @@ import numpy as np
 
 from minigrad.backend import Array, array_module
 from minigrad.checks import number, same_kind
-from minigrad.module import Module, Vjp, once
+from minigrad.module import Vjp, once
+from minigrad.reduction import Reduced
 
 
-class _Regression(Module):
-    """Checks and reduction that the losses share."""
+class _Regression(Reduced):
+    """Losses of a prediction and a target of one shape: one number in any case."""
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum")
 
-    def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in self.reductions:
-            raise ValueError(
-                f"{type(self).__name__}: reduction: expected one of {self.reductions}, "
-                f"got {reduction!r}"
-            )
-        self.reduction = reduction
-
     def _check(self, prediction: Array, target: Array) -> None:
-        self.check_input(prediction)
-        self.check_input(target)
+        self.check_input(prediction, name="prediction")
+        self.check_input(target, name="target")
         loss = type(self).__name__
         if prediction.shape != target.shape:
             raise ValueError(
@@ -40,18 +33,6 @@ class _Regression(Module):
                 f"{target.shape}"
             )
         same_kind(target, "target", loss, prediction, "prediction")
-
-    def _weight(self, n: int) -> float:
-        """What each element's term is multiplied with: 1/n for the mean (NaN for no elements, as
-        in PyTorch), 1 for the sum.
-        """
-        if self.reduction == "sum":
-            return 1.0
-        return 1 / n if n else np.nan
-
-    def describe(self) -> str:
-        """The reduction where it is not the mean."""
-        return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
 
 
 def _total(terms: Array, weight: float | Array) -> Array:
@@ -172,7 +153,7 @@ class MaskedMSELoss(_Regression):
     def forward_and_vjp(self, prediction: Array, target: Array, mask: Array) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
         self._check(prediction, target)
-        self.check_input(mask)
+        self.check_input(mask, name="mask")
         same_kind(mask, "mask", "MaskedMSELoss", prediction, "prediction")
         shape = prediction.shape
         one_channel = (shape[0], 1, *shape[2:]) if len(shape) > 1 else shape

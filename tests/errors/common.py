@@ -46,8 +46,8 @@ def binary(layer: str, make: Callable[[], mg.Module]) -> list[Wrong]:
     return [
         wrong(layer, lambda: make()(X, DOUBLE), TypeError, "b", "float32", "float64"),
         wrong(layer, lambda: make()(X, X[:, :2]), ValueError, "(2, 3, 6, 5)", "(2, 2, 6, 5)"),
-        wrong(layer, lambda: make()(X, 2.0), TypeError, "x", "array", "float"),
-        wrong(layer, lambda: make()(WHOLE, X), TypeError, "floating", "int64"),
+        wrong(layer, lambda: make()(X, 2.0), TypeError, "b:", "array", "float"),
+        wrong(layer, lambda: make()(WHOLE, X), TypeError, "a:", "floating", "int64"),
     ]
 
 

@@ -46,7 +46,8 @@ ERRORS: list[Wrong] = [
                 TypeError,
                 ("sigma_mu", "float32", "float64"),
             ),
-            (lambda make=make, s=matrix: make()(X > 0, X, s, s), TypeError, ("floating", "bool")),
+            (lambda make=make, s=matrix: make()(X > 0, X, s, s), TypeError, ("mu:", "bool")),
+            (lambda make=make, s=matrix: make()(X, X, s, [s]), TypeError, ("sigma_n:", "list")),
             (lambda make=make: make(gamma=0), ValueError, ("gamma", "above 0", "0")),
         )
     ),

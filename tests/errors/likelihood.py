@@ -20,8 +20,8 @@ def noise_model(layer: str, *arguments: float) -> list[Wrong]:
     """What both noise models refuse."""
     make = getattr(mg, layer)
     return [
-        wrong(layer, lambda: make(*arguments)([1.0], X), TypeError, "x", "array", "list"),
-        wrong(layer, lambda: make(*arguments)(WHOLE, X), TypeError, "x", "floating", "int64"),
+        wrong(layer, lambda: make(*arguments)([1.0], X), TypeError, "signal:", "list"),
+        wrong(layer, lambda: make(*arguments)(X, WHOLE), TypeError, "observation:", "int64"),
         wrong(layer, lambda: make(*arguments)(DOUBLE, DOUBLE), TypeError, "float64", "float32"),
         wrong(layer, lambda: make(*arguments)(X, DOUBLE), TypeError, "float32", "float64"),
         wrong(

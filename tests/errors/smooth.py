@@ -14,6 +14,7 @@ ERRORS: list[Wrong] = [
     wrong("ELU", lambda: mg.ELU(-0.5), ValueError, "alpha", "at least 0", "-0.5"),
     wrong("ELU", lambda: mg.ELU(np.nan), ValueError, "alpha", "finite", "nan"),
     wrong("ELU", lambda: mg.ELU(True), ValueError, "alpha", "number", "True"),
+    wrong("ELU", lambda: mg.ELU(10**400), ValueError, "alpha", "finite"),
     *unary("SELU", mg.SELU),
     *unary("GELU", mg.GELU),
     wrong("GELU", lambda: mg.GELU("erf"), ValueError, "approximate", "'tanh'", "'erf'"),
@@ -61,7 +62,7 @@ ERRORS: list[Wrong] = [
     ),
     wrong("ExpandAs", lambda: mg.ExpandAs()(X, DOUBLE), TypeError, "other", "float32", "float64"),
     wrong("ExpandAs", lambda: mg.ExpandAs()(X > 0, X), TypeError, "x", "floating", "bool"),
-    wrong("ExpandAs", lambda: mg.ExpandAs()(X, None), TypeError, "x", "array", "NoneType"),
+    wrong("ExpandAs", lambda: mg.ExpandAs()(X, None), TypeError, "other:", "array", "NoneType"),
     wrong(
         "ExpandAs",
         lambda: mg.ExpandAs()(X, X[:, :2]),

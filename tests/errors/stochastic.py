@@ -58,6 +58,6 @@ ERRORS: list[Wrong] = [
         TypeError,
         *("spread", "float32", "float64", "mu"),
     ),
-    wrong("GaussianSample", lambda: mg.GaussianSample()(WHOLE, X), TypeError, "floating", "int64"),
-    wrong("GaussianSample", lambda: mg.GaussianSample()(X, 1.0), TypeError, "array", "float"),
+    wrong("GaussianSample", lambda: mg.GaussianSample()(WHOLE, X), TypeError, "mu:", "int64"),
+    wrong("GaussianSample", lambda: mg.GaussianSample()(X, 1.0), TypeError, "spread:", "float"),
 ]
