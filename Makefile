@@ -3,6 +3,7 @@
 # make proof   the certificate against PyTorch and the long tests (at most 25 minutes)
 # make thorough   10,000 random examples of every property of every layer: hours
 # make bench   time and memory against PyTorch
+# make mutation   the mutation score of the layers (about an hour); goes on where it was stopped
 # make lint    ruff and mypy alone
 # make docs-figures   draw the pictures of docs/figures again
 # make clean   remove what these commands made, but not runs/
@@ -23,7 +24,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check
 CONFIG := setup.cfg pyproject.toml
 
-.PHONY: demo test proof thorough lint bench docs-figures clean
+.PHONY: demo test proof thorough lint bench mutation docs-figures clean
 .DELETE_ON_ERROR:
 
 # ------------------------------------------------------------------ environments
@@ -84,6 +85,9 @@ thorough: $(VENV)/.stamp-test
 
 bench: $(VENV)/.stamp-test
 	@$(PY) -m validation bench
+
+mutation: $(VENV)/.stamp-test
+	@$(PY) -m validation mutation
 
 docs-figures: $(VENV)/.stamp-test
 	@test -e $(RUNS)/demo/before_after.png || $(MAKE) --no-print-directory demo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,31 @@ class Writes(Swish):
         return y, vjp
 
 
+class Forgets(Swish):
+    def forward_and_vjp(self, x):
+        return self.forward(x), once(lambda dy: None)
+
+
+class Evaluated(Swish):
+    """Right in training mode only."""
+
+    def forward(self, x):
+        return super().forward(x) if self.training else x
+
+    def forward_and_vjp(self, x):
+        return self.forward(x), super().forward_and_vjp(x)[1]
+
+
+class Ramp(Module):
+    """PyTorch's derivative at 0 is 0."""
+
+    def forward(self, x):
+        return array_module(x).maximum(x, 0)
+
+    def forward_and_vjp(self, x):
+        return self.forward(x), once(lambda dy: dy * (x >= 0))
+
+
 number = 3
 '''
 TWIN = """
@@ -65,6 +91,19 @@ class Swish(torch.nn.Module):
 
     def forward(self, x):
         return x * torch.sigmoid(self.b * x)
+
+
+class Ramp(torch.nn.ReLU):
+    pass
+
+
+class Raises(torch.nn.Module):
+    def forward(self, x):
+        raise ValueError("not today")
+
+
+def function():
+    return torch.sigmoid
 """
 
 
@@ -99,6 +138,9 @@ def test_a_right_layer_passes_with_and_without_a_twin(
         ("Slipped", "Slipped differences"),
         ("Rough", "Rough differences"),
         ("Writes", "Writes nobody_writes"),
+        ("Forgets", "Forgets arity_and_forms"),
+        ("Forgets", "Forgets differences"),
+        ("Evaluated", "Evaluated differences"),
     ],
 )
 def test_a_wrong_layer_fails(
@@ -112,6 +154,28 @@ def test_a_wrong_layer_fails(
 def test_the_twin_sees_what_is_wrong(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(own, "Slipped", "--twin", f"{own.with_name('own_twin.py')}:Swish") == 1
     assert "FAILED Slipped float64" in capsys.readouterr().err
+    assert run(own, "Forgets", "--twin", f"{own.with_name('own_twin.py')}:Swish") == 1
+    assert "instead of ['output 0', 'cotangent of input 0']" in capsys.readouterr().err
+    assert run(own, "Ramp") == 0, "no differences at a kink"
+    assert run(own, "Ramp", "--twin", f"{own.with_name('own_twin.py')}:Ramp") == 1
+    assert "ties values" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("twin", "words"),
+    [
+        ("Raises", "the twin: ValueError: not today"),
+        ("function", "the twin: AttributeError: 'builtin_function_or_method' object has no"),
+    ],
+)
+def test_a_twin_that_fails_is_a_failed_case(
+    own: Path, twin: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(own, "Swish", "--twin", f"{own.with_name('own_twin.py')}:{twin}", "--json") == 1
+    cases = json.loads(capsys.readouterr().out)["cases"]
+    failed = [case for case in cases if case["passed"] is False]
+    assert [case["name"] for case in failed] == ["Swish float64", "Swish float32"]
+    assert all(words in case["detail"] for case in failed)
 
 
 @pytest.mark.parametrize(
@@ -124,21 +188,44 @@ def test_the_twin_sees_what_is_wrong(own: Path, capsys: pytest.CaptureFixture[st
         ("own_layer.py:Swish", ("--set", "c=1"), "Swish: cannot be made from {'c': 1}"),
         ("own_layer.py:Swish", ("--set", "c"), "--set: expected KEY=VALUE, got 'c'"),
         ("broken.py:Swish", (), "cannot be run: SyntaxError"),
+        ("leaves.py:Swish", (), "cannot be run: SystemExit(0)"),
+        ("own_layer.py:Swish", ("--input", "0,3"), "shape (0, 3) has no elements"),
+        ("own_layer.py:Swish", ("--range", "nan", "1"), "two finite numbers, low < high"),
+        ("own_layer.py:Swish", ("--range", "1", "0"), "two finite numbers, low < high"),
+        ("own_layer.py:Swish", ("--range", "0", "inf"), "two finite numbers, low < high"),
+        ("own_layer.py:Swish", ("--constant", "1"), "constant: expected 0 to 0, got 1"),
+        ("own_layer.py:Swish", ("--seed", "-1"), "expected a whole number >= 0, got -1"),
+        ("own_layer.py:Swish", ("--examples", "0"), "expected a whole number >= 1, got 0"),
     ],
 )
 def test_wrong_usage_is_told(
     own: Path, spec: str, more: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own.with_name("broken.py").write_text("def (")
+    own.with_name("leaves.py").write_text("import sys\n\nsys.exit(0)")
     assert main(["certify", str(own.with_name(spec)), "--input", "2", *more]) == 2
     assert words in capsys.readouterr().err
     assert main(["certify", str(own), "--input", "2,a"]) == 2
 
 
+def test_a_file_may_be_called_as_a_module_that_is_in_use(own: Path) -> None:
+    other = own.with_name("json.py")
+    other.write_text(f"import sys\n\nsys.path.insert(0, 'mine')\n{OWN}")
+    before = list(sys.path)
+    assert run(other, "Swish") == 0
+    assert sys.modules["json"] is json
+    sys.path.remove("mine")
+    assert sys.path == before
+
+
 def test_losses_and_linear_layers() -> None:
-    """The inputs without a cotangent are found; the adjoint identity is checked where asked."""
-    cases = certify(mg.MSELoss, [(2, 3), (2, 3)], {"reduction": "sum"}, examples=2)
+    """An input without a cotangent is named; the adjoint identity is checked where asked."""
+    shapes = [(2, 3), (2, 3)]
+    cases = certify(mg.MSELoss, shapes, {"reduction": "sum"}, constant=(1,), examples=2)
     assert all(case.passed for case in cases)
+    cases = certify(mg.MSELoss, shapes, {}, examples=2)
+    failed = [case.name for case in cases if not case.passed]
+    assert failed == ["MSELoss differences", "MSELoss arity_and_forms"]
     cases = certify(mg.Sigmoid, [(2, 3)], {}, linear=True, examples=2)
     assert [case.name for case in cases if not case.passed] == ["Sigmoid adjoint"]
     arguments = {"in_channels": 2, "out_channels": 3, "kernel_size": 3}

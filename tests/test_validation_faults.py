@@ -5,23 +5,26 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from minigrad import Module, Sigmoid
+from minigrad import Module, Noise, Sigmoid, once
 from minigrad.layers import activation
 from tests.leaves import Dropout
 from validation import commands, compare_training
 from validation.__main__ import main
 from validation.agreement import finite_error, relative_error
-from validation.compare_layers import worst_of
+from validation.compare_layers import grid, worst_of
 from validation.compare_training import TRAININGS, Trace, compare
 from validation.composites import Built
 from validation.contract import CONTRACT, same
 from validation.faults import FAULTS, planted
 from validation.residuals import held_arrays, held_bytes
+from validation.rows import ROWS
 
 PLANTED = {fault.title: fault for fault in FAULTS}
 COMMANDS = {
@@ -85,6 +88,22 @@ def test_relative_error() -> None:
         finite_error(np.ones(5), b, what="y")
 
 
+class LosesInfinity(Sigmoid):
+    """1 at infinity in float64, NaN in float32."""
+
+    def forward_and_vjp(self, x: Any) -> Any:
+        y, vjp = super().forward_and_vjp(x)
+        return np.where((x == np.inf) & (x.dtype == np.float32), np.nan, y).astype(x.dtype), vjp
+
+
+def test_infinities_count_in_both_precisions() -> None:
+    for layer, right in ((Sigmoid, True), (LosesInfinity, False)):
+        row = replace(ROWS["Sigmoid"], layer=layer, twin=torch.nn.Sigmoid)
+        double, single = grid(row, row.samples(), 0)
+        assert double.passed and single.passed is right
+    assert "special values" in single.detail and "in float32: infinities and NaN" in single.detail
+
+
 # ------------------------------------------------------------------ failures of any kind
 
 
@@ -137,6 +156,90 @@ def test_same_compares_bits() -> None:
     assert same(np.array(3), np.array(3)) and not same(np.array([True]), np.array([False]))
     assert not same(np.array([0.0]), np.array([-0.0]))
     assert not same(np.zeros(2), np.zeros(2, np.float32)) and not same(np.zeros(2), np.zeros(1))
+
+
+class Mean(Module):
+    """Twice its input, and how many were seen."""
+
+    buffer_names = ("seen",)
+
+    def __init__(self, dtype: Any) -> None:
+        self.seen = np.zeros((), dtype)
+
+    def forward(self, x: Any) -> Any:
+        return self.forward_and_vjp(x)[0]
+
+    def forward_and_vjp(self, x: Any) -> Any:
+        if self.training:
+            self.seen += len(x)
+        return x * 2, once(lambda dy: dy * 2)
+
+
+class PlainForward(Mean):
+    """The forward pass alone does not count."""
+
+    def forward(self, x: Any) -> Any:
+        return x * 2
+
+
+class Quotient(Mean):
+    """Right for every cotangent but 0."""
+
+    def forward_and_vjp(self, x: Any) -> Any:
+        return super().forward_and_vjp(x)[0], once(lambda dy: dy * dy / dy * 2)
+
+
+class Remembers(Mean):
+    """Holds on to its last input."""
+
+    def forward_and_vjp(self, x: Any) -> Any:
+        self.last = [x.copy()]
+        return super().forward_and_vjp(x)
+
+
+class Measures(Mean):
+    """Holds on to the size of its last input, so that a call of another shape breaks the vjp."""
+
+    def forward_and_vjp(self, x: Any) -> Any:
+        self.shape = x.shape
+        y = super().forward_and_vjp(x)[0]
+        return y, once(lambda dy: np.broadcast_to(dy, self.shape) * 2)
+
+
+class Jumps(Mean):
+    """Draws noise for a derivative that needs none."""
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__(dtype)
+        self.noise = Noise(1)
+
+    def forward(self, x: Any) -> Any:
+        return super().forward_and_vjp(x)[0]
+
+    def forward_and_vjp(self, x: Any) -> Any:
+        self.noise.uniform(x.shape)
+        return super().forward_and_vjp(x)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("layer", "rule", "words"),
+    [
+        (PlainForward, "same_outputs", "seen: forward, a call and forward_and_vjp leave different"),
+        (Jumps, "same_outputs", "forward_and_vjp draws other noise than forward"),
+        (Quotient, "none_is_zero", "cotangents of zero give numbers other than zero"),
+        (Measures, "single_use", r"a pass changes the attributes \['shape'\]"),
+        (Remembers, "single_use", "a pass leaves 960 bytes of arrays in the module"),
+    ],
+)
+def test_what_no_output_shows(layer: type[Module], rule: str, words: str) -> None:
+    for name, check in CONTRACT.items():
+        check(Built("right", Mean))
+        if name == rule:
+            with pytest.raises(AssertionError, match=words):
+                check(Built("wrong", layer))
+        else:
+            check(Built("wrong", layer))
 
 
 class Slots:

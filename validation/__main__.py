@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     layers = add("layers", "every layer and loss against PyTorch")
     layers.add_argument("--examples", type=_positive, default=50, help="random cases a layer")
-    layers.add_argument("--seed", type=int, default=0)
+    layers.add_argument("--seed", type=_natural, default=0)
     own = commands.add_parser(
         "certify",
         help="a layer of one's own, against a PyTorch twin or against differences",
@@ -107,8 +107,16 @@ def _parser() -> argparse.ArgumentParser:
         help="inputs between these bounds; default: normal numbers",
     )
     own.add_argument("--linear", action="store_true", help="the adjoint identity must hold")
+    own.add_argument(
+        "--constant",
+        type=_natural,
+        action="append",
+        default=[],
+        metavar="I",
+        help="input number I, from 0, gets no cotangent, as the target of a loss",
+    )
     own.add_argument("--examples", type=_positive, default=20, help="different values")
-    own.add_argument("--seed", type=int, default=0)
+    own.add_argument("--seed", type=_natural, default=0)
     own.add_argument("--json", action="store_true", help="print one JSON object")
     faults = commands.add_parser(
         "mutate",
@@ -156,9 +164,20 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text}")
+    return _whole(text, 1)
+
+
+def _natural(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number >= {least}, got {text}")
     return value
 
 

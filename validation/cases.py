@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,6 +127,11 @@ class Row:
         """The class name."""
         return self.layer.__name__
 
+    @cached_property
+    def takes_dtype(self) -> bool:
+        """Whether the constructor has a `dtype`."""
+        return "dtype" in inspect.signature(self.layer).parameters
+
     def samples(self) -> list[Sample]:
         """The hand-picked settings, each with ordinary values and with ties."""
         return [
@@ -188,7 +193,7 @@ class Sample:
     def module(self, dtype: Any) -> Module:
         """The layer with normal float32 numbers as parameters."""
         arguments = dict(self.settings.arguments)
-        if _takes_dtype(self.row.layer):
+        if self.row.takes_dtype:
             arguments["dtype"] = dtype
         module = self.row.layer(**arguments)
         rng = np.random.default_rng([self.seed, 1])
@@ -223,11 +228,6 @@ class Sample:
     def laid(self, layout: str) -> Sample:
         """The same settings in another memory layout."""
         return replace(self, layout=layout)
-
-
-@cache
-def _takes_dtype(layer: type[Module]) -> bool:
-    return "dtype" in inspect.signature(layer).parameters
 
 
 def cotangents(ys: Any, seed: int = 0) -> Arrays:

@@ -57,6 +57,7 @@ def certify_own(options: Namespace) -> bool:
         twin=twin,
         bounds=tuple(options.range) if options.range else None,
         linear=options.linear,
+        constant=options.constant,
         examples=options.examples,
         seed=options.seed,
         say=_say_aside,

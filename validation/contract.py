@@ -18,7 +18,7 @@ from minigrad.replay import noises
 from minigrad.wiring import as_tuple
 from validation.cases import Arrays, Subject, cotangents, gradients
 from validation.layouts import LAYOUTS, flat_along
-from validation.residuals import held_arrays
+from validation.residuals import held_arrays, held_bytes
 from validation.tolerances import LAYOUT_RTOL
 
 DTYPES = (np.float32, np.float64)
@@ -36,12 +36,15 @@ def pull(module: Module, xs: Arrays, seed: int = 0) -> tuple[Arrays, tuple[Any, 
 
 
 def same_outputs(subject: Subject) -> None:
-    """Rule 1: forward and forward_and_vjp give the same bits, and calling is forward."""
+    """Rule 1: forward and forward_and_vjp give the same bits, and calling is forward; all leave
+    the same buffers and the same place in the noise behind.
+    """
     for dtype in DTYPES:
         xs = subject.inputs(dtype)
-        plain = as_tuple(subject.module(dtype).forward(*xs))
-        called = as_tuple(subject.module(dtype)(*xs))
-        paired = as_tuple(subject.module(dtype).forward_and_vjp(*xs)[0])
+        first, second, third = (subject.module(dtype) for _ in range(3))
+        plain = as_tuple(first.forward(*xs))
+        called = as_tuple(second(*xs))
+        paired = as_tuple(third.forward_and_vjp(*xs)[0])
         assert len(plain) == len(called) == len(paired), f"{subject.name}: number of outputs"
         for i, ys in enumerate(zip(plain, called, paired, strict=True)):
             assert same(ys[0], ys[1]), f"{subject.name}: output {i}: a call differs from forward"
@@ -49,6 +52,8 @@ def same_outputs(subject: Subject) -> None:
                 f"{subject.name}: output {i}: forward_and_vjp differs from forward by up to "
                 f"{np.abs(ys[0] - ys[2]).max()}"
             )
+        for other in (second, third):
+            _same_state(subject, first, other)
 
 
 def arity_and_forms(subject: Subject) -> None:
@@ -70,19 +75,26 @@ def arity_and_forms(subject: Subject) -> None:
 
 
 def none_is_zero(subject: Subject) -> None:
-    """Rule 2: with several outputs, None for one of them is the same as zeros."""
-    xs = subject.inputs(np.float64)
-    dys = cotangents(subject.module(np.float64).forward(*xs))
-    for k in range(len(dys) if len(dys) > 1 else 0):
-        results = []
-        for stand_in in (None, np.zeros_like(dys[k])):
-            module = subject.module(np.float64)
-            vjp = module.forward_and_vjp(*xs)[1]
-            dxs = as_tuple(vjp(*dys[:k], stand_in, *dys[k + 1 :]))
-            results.append([*dxs, *gradients(module).values()])
-        for a, b in zip(*results, strict=True):
-            a, b = (np.zeros(1) if c is None else c for c in (a, b))
-            assert np.array_equal(a + 0 * b, b + 0 * a), f"{subject.name}: None for output {k}"
+    """Rule 2: zero cotangents give zeros, where others give finite numbers; with several outputs,
+    None for one of them is the same as zeros.
+    """
+    for dtype in DTYPES:
+        xs = subject.inputs(dtype)
+        dys = cotangents(subject.module(dtype).forward(*xs))
+        _zero_gives_zero(subject, dtype, xs, dys)
+        for k in range(len(dys) if len(dys) > 1 else 0):
+            results = []
+            for stand_in in (None, np.zeros_like(dys[k])):
+                module = subject.module(dtype)
+                vjp = module.forward_and_vjp(*xs)[1]
+                dxs = as_tuple(vjp(*dys[:k], stand_in, *dys[k + 1 :]))
+                results.append([*dxs, *gradients(module).values()])
+            for pair in zip(*results, strict=True):
+                arrays: list[Any] = [np.zeros(1, dtype) if c is None else c for c in pair]
+                a, b = arrays
+                what = f"{subject.name}: None for output {k}"
+                assert a.dtype == b.dtype == dtype, f"{what}: {a.dtype}, not {np.dtype(dtype)}"
+                assert np.array_equal(a + 0 * b, b + 0 * a), what
 
 
 def accumulates(subject: Subject) -> None:
@@ -107,11 +119,16 @@ def accumulates(subject: Subject) -> None:
 
 
 def single_use(subject: Subject) -> None:
-    """Rule 5: a vjp is used once, and what it kept is gone then."""
+    """Rule 5: a vjp is used once, and what it kept is gone then; the module keeps nothing."""
     module, xs = subject.module(np.float64), subject.inputs(np.float64)
+    size, plain = _attached_bytes(module), _plain_attributes(module)
     y, vjp = module.forward_and_vjp(*xs)
     dys = cotangents(y)
     vjp(*dys)
+    left = _attached_bytes(module) - size
+    assert left <= 0, f"{subject.name}: a pass leaves {left} bytes of arrays in the module"
+    changed = sorted({name for name, _ in plain ^ _plain_attributes(module)})
+    assert not changed, f"{subject.name}: a pass changes the attributes {changed}"
     assert not held_arrays(vjp), f"{subject.name}: the used vjp still holds arrays"
     before = gradients(module)
     try:
@@ -280,6 +297,44 @@ def read_only(arrays: Sequence[np.ndarray]) -> Iterator[None]:
         for a in reversed(locked):
             if a.base is None or a.base.flags.writeable:
                 a.flags.writeable = True
+
+
+def _zero_gives_zero(subject: Subject, dtype: Any, xs: Arrays, dys: Arrays) -> None:
+    found = []
+    for seeds in (dys, tuple(np.zeros_like(dy) for dy in dys)):
+        module = subject.module(dtype)
+        dxs = as_tuple(module.forward_and_vjp(*xs)[1](*seeds))
+        found.append([*(d for d in dxs if d is not None), *gradients(module).values()])
+    for d, zero in zip(*found, strict=True):
+        assert not np.any(zero, where=np.isfinite(d)), (
+            f"{subject.name}: cotangents of zero give numbers other than zero"
+        )
+
+
+def _same_state(subject: Subject, module: Module, other: Module) -> None:
+    """Raise where the buffers or the noise of two modules differ after equal passes."""
+    state = other.state_dict()
+    for key, array in module.state_dict().items():
+        assert same(array, state[key]), (
+            f"{subject.name}: {key}: forward, a call and forward_and_vjp leave different values"
+        )
+    draws = [[draw for _, draw in _draws(m)] for m in (module, other)]
+    assert draws[0] == draws[1], f"{subject.name}: forward_and_vjp draws other noise than forward"
+
+
+def _attached_bytes(module: Module) -> int:
+    """The bytes of all arrays among the attributes of the module and of those it contains."""
+    return held_bytes([vars(m) for m in module.modules()])
+
+
+def _plain_attributes(module: Module) -> set[tuple[str, str]]:
+    """The attributes of the module and of those it contains that are plain values, as texts."""
+    return {
+        (f"{name}.{key}" if name else key, repr(value))
+        for name, m in module.named_modules()
+        for key, value in vars(m).items()
+        if isinstance(value, int | float | str | tuple | None) and not held_arrays(value)
+    }
 
 
 def _draws(module: Module) -> list[tuple[Any, int]]:
