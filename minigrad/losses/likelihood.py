@@ -33,9 +33,9 @@ class GaussianNLLLoss(_Regression):
         the last axis: a variance that several elements share.
     VJP, with the clamp by eps treated as the identity (d_var flows where var < eps, as in PyTorch):
         dprediction = dvalue D / (v n);
-        d_var = dvalue (1 / v - D^2 / v^2) / 2n, summed over the elements that share it;
+        d_var = dvalue (1 - D^2 / v) / v / 2n, summed over the elements that share it;
         the target gets None.
-    Keeps: D / v, v.
+    Keeps: D / v, (1 - D^2 / v) / v.
     Source: Nix and Weigend, Estimating the mean and variance of the target probability distribution
         (1994).
     PyTorch: `torch.nn.GaussianNLLLoss`, which refuses a negative var; here it counts as eps.
@@ -63,11 +63,12 @@ class GaussianNLLLoss(_Regression):
         v = xp.maximum(var.reshape(shared), self.eps)
         d = prediction - target
         scaled = d / v
+        excess = (1 - d * scaled) / v  # not 1/v - (D/v)^2, whose two terms are rounded apart
         weight = self._weight(d.size)
 
         def vjp(dvalue: Array) -> tuple[Array, None, Array]:
             slope = dvalue * weight
-            dv = (1 / v - scaled * scaled) * (slope / 2)
+            dv = excess * (slope / 2)
             return scaled * slope, None, unbroadcast(dv, shared).reshape(given)
 
         terms = (xp.log(v) + d * scaled) / 2

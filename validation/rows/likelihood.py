@@ -196,10 +196,6 @@ def _probabilities(module: Module, rng: np.random.Generator) -> None:
 # --------------------------------------------------------------------------- kept bytes
 
 
-def _keeps_residual_and_variance(module: Module, xs: Arrays, ys: Arrays) -> int:
-    return xs[0].nbytes + xs[2].nbytes
-
-
 def _keeps_two(module: Module, xs: Arrays, ys: Arrays) -> int:
     return 2 * xs[0].nbytes
 
@@ -234,7 +230,7 @@ ROWS = [
             variant((7,), (7,), (7,), full=True),
             variant((1, 1), (1, 1), (1,)),
         ),
-        keeps=_keeps_residual_and_variance,
+        keeps=_keeps_two,
         wrt=(0, 2),
         adjust=_positive_variance,
         away=_variance_above_eps,
