@@ -52,18 +52,23 @@ def test_accumulate_names_parameter_and_both_forms() -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_a_cotangent_of_another_form_is_refused(name: str, rng: np.random.Generator) -> None:
     """No layer broadcasts the cotangent of its output, nor takes one of another dtype."""
-    sample = next(s for s in ROWS[name].samples() if s.values == "normal")
-    module, xs = sample.module(np.float32), sample.inputs(np.float32)
-    y, vjp = module.forward_and_vjp(*xs)
-    dys = [rng.standard_normal(out.shape).astype(out.dtype) for out in as_tuple(y)]
-    for wrong in (dys[0][..., None], np.float32(0.5) + dys[0].astype(np.float64)):
-        with pytest.raises(ValueError, match=f"{name}: cotangent of output 0: expected float32"):
-            vjp(wrong, *dys[1:])
-    with pytest.raises(ValueError, match=f"{name}: vjp: expected {len(dys)} cotangents"):
-        vjp(*dys, dys[0])
-    with pytest.raises(TypeError, match=f"{name}: cotangent of output 0: expected an array"):
-        vjp(0.5, *dys[1:])
-    vjp(*dys)
+    for sample in ROWS[name].samples():
+        if sample.values != "normal":
+            continue
+        module, xs = sample.module(np.float32), sample.inputs(np.float32)
+        with np.errstate(all="ignore"):
+            y, vjp = module.forward_and_vjp(*xs)
+        dys = [rng.standard_normal(out.shape).astype(out.dtype) for out in as_tuple(y)]
+        for wrong in (dys[0][..., None], np.float32(0.5) + dys[0].astype(np.float64)):
+            with pytest.raises(
+                ValueError, match=f"{name}: cotangent of output 0: expected float32"
+            ):
+                vjp(wrong, *dys[1:])
+        with pytest.raises(ValueError, match=f"{name}: vjp: expected {len(dys)} cotangents"):
+            vjp(*dys, dys[0])
+        with pytest.raises(TypeError, match=f"{name}: cotangent of output 0: expected an array"):
+            vjp(0.5, *dys[1:])
+        vjp(*dys)
 
 
 def test_a_cotangent_of_the_wrong_batch_is_refused(rng: np.random.Generator) -> None:

@@ -11,8 +11,9 @@ import pytest
 import minigrad as mg
 from minigrad import Module, backend
 from minigrad.backend import definitions_only
-from validation.cases import Sample, Variant
+from validation.cases import Sample
 from validation.rows import ROWS
+from validation.twins.layers import TWINS
 
 
 def taking(setting: str) -> list[str]:
@@ -46,6 +47,16 @@ def test_dtype_is_that_of_all_numbers(name: str) -> None:
         assert {a.dtype.name for a in arrays if a.dtype.kind == "f"} <= {dtype}
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_defaults_are_those_of_torch(name: str) -> None:
+    row = ROWS[name]
+    mine = inspect.signature(row.layer).parameters
+    theirs = inspect.signature(row.twin or TWINS[name]).parameters
+    for key in {*mine} & {*theirs} - {"dtype", "rng", "noise"}:
+        if inspect.Parameter.empty not in (mine[key].default, theirs[key].default):
+            assert mine[key].default == theirs[key].default, key
+
+
 EITHER_OR = {("Upsample", "size"): "scale_factor", ("CenterPad2d", "multiple"): "size"}
 """An argument, and the one that must not be given with it."""
 
@@ -70,6 +81,37 @@ def test_an_argument_that_makes_no_sense_is_named(name: str, argument: str) -> N
         assert str(caught.value).startswith(f"{name}: {argument}")
 
 
+def named_inputs() -> list[Any]:
+    """Every input of every layer: row, number and name; but for `Concat`, which numbers them."""
+    found = []
+    for name, row in ROWS.items():
+        count = len(row.variants[0].shapes)
+        inputs = [*inspect.signature(row.layer.forward).parameters][1 : 1 + count]
+        found += [(name, i, text) for i, text in enumerate(inputs) if name != "Concat"]
+    return found
+
+
+@pytest.mark.parametrize(("name", "number", "argument"), named_inputs())
+def test_an_input_of_another_kind_is_named(name: str, number: int, argument: str) -> None:
+    sample = Sample(ROWS[name], ROWS[name].variants[0], 0)
+    module, xs = sample.module(np.float32), sample.inputs(np.float32)
+    first = [*inspect.signature(type(module).forward).parameters][1]
+
+    def message(wrong: Any, error: type[Exception] = TypeError) -> str:
+        with pytest.raises(error) as caught:
+            module.forward(*xs[:number], wrong, *xs[number + 1 :])
+        return str(caught.value)
+
+    start = f"{name}: {argument}: expected "
+    assert message(xs[number].tolist()).startswith(f"{start}a NumPy or CuPy array, got list")
+    text = message(xs[number].astype(np.int64))
+    assert text.startswith(start) and "got int64" in text
+    if number:
+        text = message(xs[number].astype(np.float64))
+        assert text.startswith(f"{name}: {argument}") and "float64" in text
+        assert f"float32 on cpu as {first}, got" in text or "weight is float32" in text
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_macs_are_the_products_of_the_forward(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted in `matmul`, through which every matrix product of the definitions goes."""
@@ -91,12 +133,17 @@ def test_macs_are_the_products_of_the_forward(name: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_exponent_of_another_dtype_promotes_nothing(dtype: Any) -> None:
-    row = ROWS["AnnealedL0Loss"]
-    sample = Sample(row, Variant({"gamma": 1.5}, row.variants[0].shapes), 0)
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("AnnealedL0Loss", {"gamma": 1.5}), ("MixtureKLLoss", {"pi": (0.25, 0.25, 0.5)})],
+)
+def test_a_setting_of_another_dtype_promotes_nothing(
+    name: str, arguments: dict[str, Any], dtype: Any
+) -> None:
+    row = ROWS[name]
+    xs = Sample(row, row.variants[0], 0).inputs(dtype)
     other = np.float64 if dtype == np.float32 else np.float32
-    loss, xs = mg.AnnealedL0Loss(gamma=1.5, dtype=other), sample.inputs(dtype)
-    y, vjp = loss.forward_and_vjp(*xs)
+    y, vjp = row.layer(**arguments, dtype=other).forward_and_vjp(*xs)
     assert y.dtype == vjp(np.ones((), dtype))[0].dtype == dtype
 
 

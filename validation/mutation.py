@@ -281,8 +281,9 @@ class Reason:
 
     def holds(self, mutant: Mutant) -> bool:
         """Whether it speaks of this mutant."""
-        changed = self.now.search(mutant.now) and not self.now.search(mutant.was)
-        return bool(changed) and fnmatch(mutant.function, self.place)
+        if not (self.now.search(mutant.now) and fnmatch(mutant.function, self.place)):
+            return False
+        return self.place != "*" or not self.now.search(mutant.was)
 
 
 def known_reasons() -> list[Reason]:

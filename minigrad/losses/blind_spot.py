@@ -96,7 +96,7 @@ class MAPLoss(_BlindSpot):
         self, mu: Array, target: Array, sigma_y: Array, sigma_n: Array | None = None
     ) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
-        self._check(mu, target)
+        self._check(mu, target, "mu")
         self._check_variances(mu, sigma_y=sigma_y)
         self._check_rewarded(mu, sigma_n)
         xp = array_module(mu)
@@ -183,7 +183,7 @@ class DBSNLoss(_BlindSpot):
         self, mu: Array, target: Array, sigma_y: Array, sigma_mu: Array, sigma_n: Array
     ) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
-        self._check(mu, target)
+        self._check(mu, target, "mu")
         self._check_variances(mu, sigma_y=sigma_y, sigma_mu=sigma_mu, sigma_n=sigma_n)
         xp = array_module(mu)
         weight = self._weight(mu.size)

@@ -58,7 +58,7 @@ class GaussianNLLLoss(_Regression):
     def forward_and_vjp(self, prediction: Array, target: Array, var: Array) -> tuple[Array, Vjp]:
         """The loss, and its vjp."""
         self._check(prediction, target)
-        given, shared = var.shape, self._shared(prediction, var)
+        shared, given = self._shared(prediction, var), var.shape
         xp = array_module(prediction)
         v = xp.maximum(var.reshape(shared), self.eps)
         d = prediction - target
@@ -220,7 +220,7 @@ class CrossEntropyLoss(_Regression):
                 f"{target.dtype} class indices: make them one-hot, "
                 "np.moveaxis(np.eye(C, dtype=logits.dtype)[target], -1, 1)"
             )
-        self._check(logits, target)
+        self._check(logits, target, "logits")
         axis = min(1, logits.ndim - 1)
         if axis < 0 or not logits.shape[axis]:
             raise ValueError(

@@ -23,16 +23,16 @@ class _Regression(Reduced):
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum")
 
-    def _check(self, prediction: Array, target: Array) -> None:
-        self.check_input(prediction, name="prediction")
+    def _check(self, prediction: Array, target: Array, name: str = "prediction") -> None:
+        self.check_input(prediction, name=name)
         self.check_input(target, name="target")
         loss = type(self).__name__
         if prediction.shape != target.shape:
             raise ValueError(
-                f"{loss}: target: expected the prediction's shape {prediction.shape}, got "
+                f"{loss}: target: expected the shape {prediction.shape} of {name}, got "
                 f"{target.shape}"
             )
-        same_kind(target, "target", loss, prediction, "prediction")
+        same_kind(target, "target", loss, prediction, name)
 
 
 def _total(terms: Array, weight: float | Array) -> Array:
