@@ -84,8 +84,11 @@ def train(
     chosen = recipes.override(chosen, settings)
     if data is not None:
         chosen = dataclasses.replace(chosen, data=str(data))
-    if chosen.data is not None:  # a resumed run may be started in another folder
+    # A resumed run may be started in another folder.
+    if chosen.data is not None:
         chosen = dataclasses.replace(chosen, data=str(Path(chosen.data).resolve()))
+    if chosen.start is not None and Path(chosen.start).exists():
+        chosen = dataclasses.replace(chosen, start=str(Path(chosen.start).resolve()))
     check(chosen)
     where = _announced(device, shown)
     folder = Path(out)
@@ -94,6 +97,7 @@ def train(
             raise TrainError(f"{folder}: holds a run of another recipe (see its config.toml)", 2)
         return _continued(folder, where, shown, report)
     trainer = _trainer(chosen, where, shown)
+    trainer.begin()
     with Run.create(folder, recipes.to_toml(chosen)) as run:
         return _finished(trainer, run, report)
 
@@ -132,6 +136,7 @@ def _continued(folder: Path, device: str, progress: Progress, report: bool) -> T
         trainer.run = run
         found = run.newest()
         if found is None:
+            trainer.begin()
             run.take_up(None)
         else:
             trainer.resume(found)

@@ -16,6 +16,7 @@ from minigrad.losses.multivariate import MultivariateDBSNLoss, MultivariateMAPLo
 from minigrad.losses.regression import (
     AnnealedL0Loss,
     CharbonnierLoss,
+    HalfSquaredErrorLoss,
     HDRLoss,
     L1Loss,
     MaskedMSELoss,
@@ -49,4 +50,5 @@ __all__ = [
     "DBSNLoss",
     "MultivariateMAPLoss",
     "MultivariateDBSNLoss",
+    "HalfSquaredErrorLoss",
 ]

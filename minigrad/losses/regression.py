@@ -1,5 +1,5 @@
-"""MSELoss, L1Loss, CharbonnierLoss, MaskedMSELoss, AnnealedL0Loss, HDRLoss: how far a prediction is
-from a target.
+"""MSELoss, HalfSquaredErrorLoss, L1Loss, CharbonnierLoss, MaskedMSELoss, AnnealedL0Loss, HDRLoss:
+how far a prediction is from a target.
 
 All take (prediction, target) of one shape and return a 0-d array of their dtype; none gives the
 target a cotangent. D is prediction - target, n the number of elements. With `reduction="sum"`, n
@@ -8,6 +8,7 @@ is 1.
 
 from __future__ import annotations
 
+from math import nan
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,6 +64,48 @@ class MSELoss(_Regression):
 
         y = _total(d * d, weight)
         return y, once(vjp, self, y)
+
+
+class HalfSquaredErrorLoss(_Regression):
+    """value = sum D^2 / (2 N), N the number of images: half the squared error of a whole image.
+
+    Shapes: prediction and target (N, ...).
+    VJP: dprediction = dvalue D / N; the target gets None.
+    Keeps: D.
+    Source: Zhang et al., Beyond a Gaussian denoiser: residual learning of deep CNN for image
+        denoising (2017), equation 1.
+    PyTorch: own twin.
+    """
+
+    reductions = ("images",)
+
+    def __init__(self) -> None:
+        """No arguments."""
+        super().__init__("images")
+
+    def forward(self, prediction: Array, target: Array) -> Array:
+        """Half the squared error of an image, on average, 0-d; NaN without images."""
+        return self.forward_and_vjp(prediction, target)[0]
+
+    def forward_and_vjp(self, prediction: Array, target: Array) -> tuple[Array, Vjp]:
+        """The loss, and its vjp."""
+        self._check(prediction, target)
+        if not prediction.shape:
+            raise ValueError(
+                "HalfSquaredErrorLoss: prediction: expected at least 1 axis, got shape ()"
+            )
+        d = prediction - target
+        weight = 1 / len(d) if len(d) else nan
+
+        def vjp(dvalue: Array) -> tuple[Array, None]:
+            return d * (dvalue * weight), None
+
+        y = _total(d * d, weight / 2)
+        return y, once(vjp, self, y)
+
+    def describe(self) -> str:
+        """Nothing: there is one form."""
+        return ""
 
 
 class L1Loss(_Regression):

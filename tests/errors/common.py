@@ -52,7 +52,15 @@ def binary(layer: str, make: Callable[[], mg.Module]) -> list[Wrong]:
 
 
 def loss(layer: str, make: Callable[..., mg.Module], *more: Any) -> list[Wrong]:
-    """What every loss refuses."""
+    """What every loss with a reduction refuses."""
+    return [
+        *comparison(layer, make, *more),
+        wrong(layer, lambda: make(reduction="most"), ValueError, "reduction", "'sum'", "'most'"),
+    ]
+
+
+def comparison(layer: str, make: Callable[..., mg.Module], *more: Any) -> list[Wrong]:
+    """What every loss of a prediction and a target refuses."""
     return [
         wrong(
             layer,
@@ -62,7 +70,6 @@ def loss(layer: str, make: Callable[..., mg.Module], *more: Any) -> list[Wrong]:
         ),
         wrong(layer, lambda: make()(X, DOUBLE, *more), TypeError, "target", "float32", "float64"),
         wrong(layer, lambda: make()(WHOLE, X, *more), TypeError, "floating", "int64"),
-        wrong(layer, lambda: make(reduction="most"), ValueError, "reduction", "'sum'", "'most'"),
     ]
 
 

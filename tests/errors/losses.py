@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import minigrad as mg
 from tests.errors.common import (
     DOUBLE,
     Wrong,
     X,
+    comparison,
     loss,
     small_constant,
     wrong,
@@ -14,6 +17,13 @@ from tests.errors.common import (
 
 ERRORS: list[Wrong] = [
     *loss("MSELoss", mg.MSELoss),
+    *comparison("HalfSquaredErrorLoss", mg.HalfSquaredErrorLoss),
+    wrong(
+        "HalfSquaredErrorLoss",
+        lambda: mg.HalfSquaredErrorLoss()(np.zeros(()), np.zeros(())),
+        ValueError,
+        *("prediction", "at least 1 axis", "()"),
+    ),
     *loss("L1Loss", mg.L1Loss),
     *loss("CharbonnierLoss", mg.CharbonnierLoss),
     *small_constant("CharbonnierLoss", mg.CharbonnierLoss),

@@ -7,6 +7,7 @@ import numpy as np
 from minigrad import (
     AnnealedL0Loss,
     CharbonnierLoss,
+    HalfSquaredErrorLoss,
     HDRLoss,
     L1Loss,
     MaskedMSELoss,
@@ -24,6 +25,11 @@ def _shape(draw: Draw) -> Shape:
 def _two(draw: Draw) -> Variant:
     shape = _shape(draw)
     return variant(shape, shape, reduction=draw.pick(["mean", "sum"]))
+
+
+def _images(draw: Draw) -> Variant:
+    shape = _shape(draw)
+    return variant(shape, shape)
 
 
 def _masked(draw: Draw) -> Variant:
@@ -81,6 +87,18 @@ _IMAGE, _ONE = (2, 3, 4, 5), (2, 1, 4, 5)
 
 ROWS = [
     Row(MSELoss, _two, _PAIRS, keeps=_keeps_difference, wrt=(0,), signs=(1, -1)),
+    Row(
+        HalfSquaredErrorLoss,
+        _images,
+        (
+            variant((2, 3, 4, 5), (2, 3, 4, 5)),
+            variant((7,), (7,)),
+            variant((1, 1, 1, 1), (1, 1, 1, 1)),
+        ),
+        keeps=_keeps_difference,
+        wrt=(0,),
+        signs=(1, -1),
+    ),
     Row(L1Loss, _two, _PAIRS, keeps=_keeps_difference, wrt=(0,), signs=(1, -1), away=_apart),
     Row(
         CharbonnierLoss,

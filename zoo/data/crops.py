@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from zoo.data.images import list_images, read_image
 from zoo.data.picture import ImageError, quantise, with_channels
@@ -87,12 +88,29 @@ class Photographs:
         """The luma of every picture, as photographs of one channel; self where they are gray."""
         if self.channels == 1:
             return self
-        shapes = zip(self.heights, self.widths, strict=True)
-        planes = [
-            self.view(i).view(np.uint8).reshape(h, w, 4)[..., :3].transpose(2, 0, 1)
-            for i, (h, w) in enumerate(shapes)
-        ]
-        return Photographs([with_channels(plane, 1) for plane in planes])
+        return Photographs([with_channels(self.picture(i), 1) for i in range(len(self))])
+
+    def picture(self, index: int) -> np.ndarray:
+        """One picture, uint8 (C, H, W), a view."""
+        h, w = self.view(index).shape
+        pixels = self.view(index).view(np.uint8).reshape(h, w, 4)
+        return pixels[..., : self.channels].transpose(2, 0, 1)
+
+    def at_scales(self, scales: Sequence[float], least: int = 1) -> Photographs:
+        """Every picture at each of these sizes, 1 being its own; self where that is all.
+
+        Bicubic interpolation with antialiasing. What would have a side below `least` is left out.
+        Raises: ValueError when nothing is left.
+        """
+        if tuple(scales) == (1.0,):
+            return self
+        found = []
+        for picture in map(self.picture, range(len(self))):
+            for scale in scales:
+                size = [round(scale * side) for side in picture.shape[:0:-1]]  # width, height
+                if min(size) >= least:
+                    found.append(_resized(picture, size[0], size[1]))
+        return Photographs(found)
 
     def crops(self, u: np.ndarray, size: int) -> Crops:
         """Square crops from uniform numbers u (N, 3) in [0, 1): picture, top, left.
@@ -107,6 +125,19 @@ class Photographs:
         top = (u[:, 1] * (self.heights[index] - size + 1)).astype(np.int64)
         left = (u[:, 2] * (self.widths[index] - size + 1)).astype(np.int64)
         return Crops(self, index, top, left, size)
+
+
+def _resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """uint8 (C, H, W) -> (C, height, width)."""
+    if picture.shape[1:] == (height, width):
+        return picture
+    planes = [
+        Image.fromarray(np.ascontiguousarray(plane)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
+        for plane in picture
+    ]
+    return np.stack([np.asarray(plane) for plane in planes])
 
 
 @dataclass(frozen=True)

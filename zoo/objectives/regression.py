@@ -12,12 +12,19 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from minigrad.losses import AnnealedL0Loss, L1Loss, MaskedMSELoss, MSELoss
+from minigrad.losses import (
+    AnnealedL0Loss,
+    HalfSquaredErrorLoss,
+    L1Loss,
+    MaskedMSELoss,
+    MSELoss,
+)
 from minigrad.module import Module
 from zoo.objectives.base import Objective
 
 LOSSES: dict[str, type[Module]] = {
     "mse": MSELoss,
+    "half_squared_error": HalfSquaredErrorLoss,
     "l1": L1Loss,
     "l0": AnnealedL0Loss,
     "masked_mse": MaskedMSELoss,
@@ -25,7 +32,7 @@ LOSSES: dict[str, type[Module]] = {
 
 
 class RegressionOutput(NamedTuple):
-    """loss: 0-d, the mean over all compared numbers."""
+    """loss: 0-d, a mean over the images."""
 
     loss: Any
 

@@ -85,6 +85,10 @@ def _check_stage(stage: Stage, where: str) -> None:
     _positive(f"{where}.sampler.size", sampler.size)
     if sampler.pairs is not None:
         _positive(f"{where}.sampler.pairs", sampler.pairs)
+    if not sampler.scales or not all(0.1 <= scale <= 1 for scale in sampler.scales):
+        raise RecipeError(
+            f"{where}.sampler.scales: expected sizes from 0.1 to 1, got {list(sampler.scales)}"
+        )
     if not 0 <= sampler.gray <= 1:
         raise RecipeError(f"{where}.sampler.gray: expected 0 to 1, got {sampler.gray}")
     if sampler.swap and objectives.entry(stage.objective).target != "noisy":
@@ -125,6 +129,8 @@ def _check_stored(stage: Stage, where: str, path: Path) -> None:
         )
     if stage.loss == "masked_mse":
         raise RecipeError(f"{where}.loss: masked_mse needs masks, which {path.name} lacks")
+    if sampler.scales != (1.0,):
+        raise RecipeError(f"{where}.sampler.scales: only photographs can be had at other sizes")
     for name in ("recolour", "gray"):
         if getattr(sampler, name):
             raise RecipeError(
@@ -147,6 +153,12 @@ def _check_optimiser(stage: Stage, where: str) -> None:
         )
     if not 0 <= schedule.fraction <= 1:
         raise RecipeError(f"{where}.schedule.fraction: expected 0 to 1, got {schedule.fraction}")
+    for number, share in enumerate(schedule.milestones):
+        if not 0 <= share <= 1:
+            raise RecipeError(
+                f"{where}.schedule.milestones.{number}: expected a share of the stage, 0 to 1, "
+                f"got {share}"
+            )
     for name in ("patience", "threshold", "cooldown", "min_lr", "warm_up"):
         _at_least_zero(f"{where}.schedule.{name}", getattr(schedule, name))
 

@@ -37,16 +37,18 @@ class Schedule:
     constant: never. plateau: times `factor` when the validation MSE has not improved for more than
     `patience` validations. ramp-down: lr * (0.5 + 0.5 cos(pi u))^2, u from 0 to 1 over the last
     `fraction` of the steps. cosine: from lr to min_lr over all steps. warm_up: the first
-    steps, in which the rate of any kind is entered linearly.
+    steps, in which the rate of any kind is entered linearly. multi-step: times `factor` at each of
+    the `milestones`, which are shares of the stage, 0 to 1.
     """
 
-    kind: Literal["constant", "plateau", "ramp-down", "cosine"] = "constant"
+    kind: Literal["constant", "plateau", "ramp-down", "cosine", "multi-step"] = "constant"
     factor: float = 0.1
     patience: int = 10
     threshold: float = 1e-4
     cooldown: int = 0
     min_lr: float = 0.0
     fraction: float = 0.3
+    milestones: tuple[float, ...] = ()
     warm_up: int = 0
 
 
@@ -57,6 +59,8 @@ class Sampler:
     noise: a law such as "gaussian:0-55" (units of 1/255) or "subpixel:8" (each pixel is one drawn
     from an 8x8 block of a larger crop); the clean picture comes with it. "stored": whole pictures
     of a file of pairs, noisy as they are (`Recipe.data` is the file).
+    scales: each picture is there at each of these sizes, 1 being its own, so that the network sees
+    coarser and finer texture.
     pairs: number of different pairs to draw before they come again; None for never. Of stored
     pairs the first so many at most; None for all.
     """
@@ -64,6 +68,7 @@ class Sampler:
     noise: str = "subpixel:8"
     size: int = 32  # pixels, height and width of what the network sees
     pairs: int | None = None
+    scales: tuple[float, ...] = (1.0,)
     augment: bool = False  # flips and turns, the same for input and target
     gray: float = 0.0  # share of the pairs that are gray, with the same noise in all channels
     recolour: bool = False  # other black and white points for every second crop
@@ -80,7 +85,7 @@ class Stage:
 
     steps: int
     objective: str = "noise2noise"
-    loss: Literal["mse", "l1", "l0", "masked_mse"] = "mse"
+    loss: Literal["mse", "half_squared_error", "l1", "l0", "masked_mse"] = "mse"
     batch: int = 32
     micro_batches: int = 1
     optimiser: Optimiser = Optimiser()
@@ -120,6 +125,8 @@ class Recipe:
 
     model, model_args: name and constructor arguments of the network.
     data: folder of pictures, or file of stored pairs; None for the bundled photographs.
+    start: weights that training begins with: a file, a run folder, or the name of bundled weights;
+    None for random ones.
     """
 
     name: str
@@ -129,6 +136,7 @@ class Recipe:
     description: str = ""
     seed: int = 0
     data: str | None = None
+    start: str | None = None
     dtype: Literal["float32", "float64"] = "float32"
     validation: Validation = Validation()
     checkpoint: Checkpoints = Checkpoints()

@@ -24,7 +24,7 @@ def list_recipes(pattern: str = "*") -> list[str]:
 def get(name: str | Path) -> Recipe:
     """The recipe of that name, or the one in a TOML file (a path that ends in .toml).
 
-    A relative `data` in a file is meant from the folder of that file.
+    A relative `data` or `start` in a file is meant from the folder of that file.
 
     Raises RecipeError: unknown name (the nearest are told), unreadable or wrong file.
     """
@@ -33,9 +33,11 @@ def get(name: str | Path) -> Recipe:
     path = Path(name)
     if path.suffix == ".toml":
         recipe = from_toml(_text(path), where=str(path))
-        if recipe.data is None:
-            return recipe
-        return dataclasses.replace(recipe, data=str((path.parent / recipe.data).resolve()))
+        if recipe.data is not None:
+            recipe = dataclasses.replace(recipe, data=str((path.parent / recipe.data).resolve()))
+        if recipe.start is not None and (path.parent / recipe.start).exists():
+            recipe = dataclasses.replace(recipe, start=str((path.parent / recipe.start).resolve()))
+        return recipe
     near = difflib.get_close_matches(str(name), RECIPES, n=3, cutoff=0.3) or sorted(RECIPES)
     raise RecipeError(
         f"unknown recipe {str(name)!r}: nearest are {', '.join(near)}; or give a .toml file"

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from minigrad import CheckpointError, checkpoint
 from minigrad.module import Parameter
 from minigrad.optim import SGD, Adam, Adamax, Optimiser
-from minigrad.schedule import ConstantLR, CosineLR, LinearWarmup, RampDown, ReduceLROnPlateau
+from minigrad.schedule import (
+    ConstantLR,
+    CosineLR,
+    LinearWarmup,
+    MultiStepLR,
+    RampDown,
+    ReduceLROnPlateau,
+)
 from minigrad.schedule import Schedule as LearningRate
 from zoo import registry
 from zoo.architectures import Denoiser
+from zoo.inference.weights import weights_file
 from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import Recipe, Stage
 
@@ -33,6 +42,36 @@ def network(recipe: Recipe) -> Denoiser:
             "training compares pictures of the same channels"
         )
     return made
+
+
+def take_start(recipe: Recipe, made: Denoiser) -> str:
+    """Give the network the weights that the recipe starts from; returns a line that names them.
+
+    "" where it starts from random ones. Raises RecipeError: no such file, or not such a network.
+    """
+    if recipe.start is None:
+        return ""
+    try:
+        path = weights_file(recipe.start)
+        if path is None:
+            raise RecipeError(f"start: {recipe.start}: no such file, run or bundled weights")
+        arrays, metadata = checkpoint.load(path, finite=True)
+        found = metadata.get("architecture", recipe.model)
+        if found != recipe.model:
+            raise RecipeError(
+                f"start: {path}: weights of {found}, the recipe trains {recipe.model}"
+            )
+        made.load_state_dict(
+            {
+                key: array.astype(made.dtype) if array.dtype.kind == "f" else array
+                for key, array in arrays.items()
+            }
+        )
+    except RecipeError:
+        raise
+    except (OSError, CheckpointError, KeyError, TypeError, ValueError) as error:
+        raise RecipeError(f"start: {recipe.start}: {' '.join(str(error).split())}") from error
+    return f"starting from {path}"
 
 
 def optimiser(stage: Stage, parameters: list[Parameter]) -> Optimiser:
@@ -72,4 +111,6 @@ def _schedule(stage: Stage) -> LearningRate:
         return RampDown(lr, stage.steps, how.fraction)
     if how.kind == "cosine":
         return CosineLR(lr, stage.steps, how.min_lr)
+    if how.kind == "multi-step":
+        return MultiStepLR(lr, [round(m * stage.steps) for m in how.milestones], how.factor)
     return ConstantLR(lr)

@@ -63,9 +63,10 @@ class PhotographFeed:
         stage = self._recipe.stages[number]
         sampler = stage.sampler
         noisy = objectives.entry(stage.objective).target == "noisy"
+        law = noise.parse(sampler.noise)
         pairs = data.PairSampler(
-            self._train,
-            noise.parse(sampler.noise),
+            self._train.at_scales(sampler.scales, least=law.scale * sampler.size),
+            law,
             batch=stage.batch,
             size=sampler.size,
             seed=self._recipe.seed + (number << 64),  # stages draw from streams of their own

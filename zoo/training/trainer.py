@@ -67,6 +67,15 @@ class Trainer:
         self.begun = time.monotonic()
         self._start_stage(0)
 
+    def begin(self) -> None:
+        """Take up the weights that the recipe starts from; a run that is resumed has its own.
+
+        Raises RecipeError where they cannot be had.
+        """
+        told = parts.take_start(self.recipe, self.network)
+        if told:
+            self.progress.say(told)
+
     # --- stages -------------------------------------------------------------------------------
 
     def _start_stage(self, number: int) -> None:
@@ -244,7 +253,8 @@ class Trainer:
     def _require_same(self, state: dict[str, Any]) -> None:
         """The recipe and the contents of the pictures, wherever these are now."""
         then = from_toml(state["recipe"], "the checkpoint's recipe")
-        told = first_difference(dataclasses.replace(then, data=self.recipe.data), self.recipe)
+        moved = dataclasses.replace(then, data=self.recipe.data, start=self.recipe.start)
+        told = first_difference(moved, self.recipe)
         if told:
             raise TrainError(
                 f"{self.run.config}: changed since the checkpoint of step {state['step']}: {told}; "
@@ -284,8 +294,9 @@ class Trainer:
 
     def _write_weights(self, judged: dict[str, float]) -> None:
         """Write model.safetensors for `zoo.load`; `judged`: the metrics of these very weights."""
-        position, data = self.position, self.recipe.data
-        named = dataclasses.replace(self.recipe, data=data and Path(data).name)
+        position, recipe = self.position, self.recipe
+        data, start = (path and Path(path).name for path in (recipe.data, recipe.start))
+        named = dataclasses.replace(recipe, data=data, start=start)
         text = {
             "noise": self.stage.sampler.noise,
             "recipe": to_toml(named),

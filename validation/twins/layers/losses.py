@@ -10,6 +10,15 @@ from torch import Tensor, nn
 from validation.twins.function import Function, reduce
 
 
+def half_squared_error() -> nn.Module:
+    """The squared error over twice the number of images."""
+
+    def loss(prediction: Tensor, target: Tensor) -> Tensor:
+        return ((prediction - target) ** 2).sum() / (2 * len(prediction))
+
+    return Function(loss)
+
+
 def charbonnier(eps: float = 1e-3, reduction: str = "mean") -> nn.Module:
     """sqrt(D^2 + eps^2)."""
 
@@ -58,6 +67,7 @@ def hdr(eps: float = 0.01, reduction: str = "mean") -> nn.Module:
 
 TWINS: dict[str, Callable[..., nn.Module]] = {
     "MSELoss": nn.MSELoss,
+    "HalfSquaredErrorLoss": half_squared_error,
     "L1Loss": nn.L1Loss,
     "CharbonnierLoss": charbonnier,
     "MaskedMSELoss": masked_mse,
