@@ -49,15 +49,18 @@ def picture(height, width, channels=3, dtype=np.float32, seed=1):
         ("n2n-unet", {}, (30, 330), 128),
     ],
 )
-@pytest.mark.parametrize(("dtype", "bound"), [(np.float64, 1e-12), (np.float32, 4 * 2.0**-23)])
-def test_tiled_equals_whole(name, arguments, size, tile, dtype, bound):
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_tiled_equals_whole(name, arguments, size, tile, dtype):
+    """To rounding: in float32 twice what the network itself is off by, as both results are."""
     model = network(name, dtype=dtype, **arguments)
     image = picture(*size, dtype=dtype)
     calls = []
     tiled = denoise_image(model, image, tile=tile, progress=lambda *where: calls.append(where))
     expected = whole(model, image)
+    exact = whole(network(name, dtype=dtype, **arguments).astype(np.float64), image.astype(float))
+    bound = 1e-12 if dtype is np.float64 else 2 * np.abs(expected - exact).max()
     assert calls[-1][0] == calls[-1][1] > 2
-    assert np.abs(tiled - expected).max() <= bound * max(1.0, np.abs(expected).max())
+    assert np.abs(tiled - expected).max() <= bound
 
 
 def test_less_than_the_measured_overlap_is_not_enough():

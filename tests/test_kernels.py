@@ -17,7 +17,7 @@ from minigrad.windows import Window
 
 pytest.importorskip("minigrad.kernels")
 
-from minigrad.kernels import numpy_conv, numpy_strided, numpy_threads
+from minigrad.kernels import numpy_conv, numpy_strided, numpy_threads, numpy_winograd
 
 few = settings(
     max_examples=150,
@@ -164,6 +164,53 @@ def test_convolution(
 
 
 @few
+@given(
+    shapes,
+    st.tuples(*[st.integers(0, 5)] * 4),
+    pairs,
+    st.integers(1, 5),
+    st.booleans(),
+    layouts,
+    st.sampled_from([(1, 1), (300, 2), (3000, 3), (1 << 21, 128)]),
+    seeds,
+)
+@example((1, 2, 1, 1), (4, 4, 4, 4), (4, 4), 2, True, "rows", (1, 1), 0)
+@example((3, 2, 4, 2), (5, 0, 0, 5), (1, 1), 3, True, "gaps", (1 << 21, 128), 0)
+def test_convolution_with_fewer_products(
+    shape: tuple[int, int, int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    k: int,
+    has_bias: bool,
+    layout: str,
+    block: tuple[int, int],
+    seed: int,
+) -> None:
+    (n, c, h, w), rng = shape, np.random.default_rng(seed)
+    window = Window((3, 3), (1, 1), padding, dilation)
+    m, q = window.count(h, w)
+    assume(min(m, q) > 0)
+    x, weight = noise(rng, shape, layout), noise(rng, (k, c, 3, 3))
+    bias = noise(rng, (k,)) if has_bias else None
+    dy = noise(rng, (n, k, m, q), layout)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (
+            ("CHANNELS", 1),
+            ("SIDE", 0),
+            ("SCRATCH", block[0]),
+            ("WIDE", block[1]),
+        ):
+            patch.setattr(numpy_winograd, name, value)
+        patch.setattr(numpy_winograd, "TILES", 1)
+        numpy_winograd.blocks.cache_clear()
+        check(conv.conv2d, x, weight, bias, window, 1)
+        check(conv.conv2d_dx, dy, weight, window, 1, (h, w))
+        check(conv.conv2d_dw, dy, x, window, 1)
+        check(conv.conv2d_vjp, dy, x, weight, window, 1)
+    numpy_winograd.blocks.cache_clear()
+
+
+@few
 @given(windows(), st.integers(2, 3), pairs, seeds)
 def test_convolution_in_groups(
     window: Window, groups: int, each: tuple[int, int], seed: int
@@ -180,7 +227,8 @@ def test_convolution_in_groups(
 
 
 @pytest.mark.parametrize(
-    "sizes", [(16, 32, 16, 64), (16, 64, 2, 32), (5, 67, 32, 32), (3, 21, 33, 3)]
+    "sizes",
+    [(16, 32, 16, 64), (16, 64, 2, 32), (5, 67, 32, 32), (3, 21, 33, 3), (2, 64, 61, 64)],
 )
 def test_float32_on_the_layers_of_a_unet(sizes: tuple[int, int, int, int]) -> None:
     n, c, side, k = sizes
@@ -205,12 +253,17 @@ def test_a_pixel_that_is_not_finite_reaches_its_own_windows_only() -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 7])
-def test_results_do_not_depend_on_the_threads(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("channels", [1, 100])  # with fewer products, and without
+def test_results_do_not_depend_on_the_threads(
+    jobs: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from threadpoolctl import threadpool_limits
 
     monkeypatch.setattr(numpy_conv, "STRIP", 512 // jobs)
+    monkeypatch.setattr(numpy_winograd, "SCRATCH", (1 << 19) // jobs)
+    monkeypatch.setattr(numpy_winograd, "CHANNELS", channels)
     rng, window = np.random.default_rng(0), Window((3, 3), (1, 1), (1, 1, 1, 1))
-    x = rng.standard_normal((8, 16, 8, 8)).astype(np.float32)
+    x = rng.standard_normal((8, 16, 12, 12)).astype(np.float32)
     weight = rng.standard_normal((24, 16, 3, 3)).astype(np.float32)
     results = []
     for threads in (1, 2):

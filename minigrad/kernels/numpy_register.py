@@ -3,9 +3,10 @@
 Measurements: docs/decisions/0007-numpy-convolution.md
 
 1. windows that touch without overlapping          -> numpy_strided: one product, channels last
-2. stride 1, one group                             -> numpy_conv: half unfolded
-3. other strides without dilation, one group       -> numpy_phases: stride 1 on phases of x
-4. the rest (groups, stride with dilation)         -> the definition
+2. 3x3, stride 1, many channels, large planes      -> numpy_winograd: fewer products
+3. stride 1, one group                             -> numpy_conv: half unfolded
+4. other strides without dilation, one group       -> numpy_phases: stride 1 on phases of x
+5. the rest (groups, stride with dilation)         -> the definition
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from minigrad.kernels import (
     numpy_phases,
     numpy_resize,
     numpy_strided,
+    numpy_winograd,
 )
 from minigrad.kernels.numpy_conv import Taps
 from minigrad.layers import activation, conv, join, pool, resize
@@ -49,6 +51,8 @@ def conv2d(
     if numpy_strided.covers(window):
         return numpy_strided.conv2d(x, weight, bias, window)
     if window.stride == (1, 1):
+        if numpy_winograd.pays(taps_of(window), weight.shape, count):
+            return numpy_winograd.correlate(x, weight, bias, taps_of(window), count)
         return numpy_conv.correlate(x, weight, bias, taps_of(window), count)
     if window.dilation == (1, 1):
         return numpy_phases.conv2d(x, weight, bias, window, count)
@@ -65,6 +69,8 @@ def conv2d_dx(
     if numpy_strided.covers(window):
         return numpy_strided.conv2d_dx(dy, weight, window, size)
     if window.stride == (1, 1):
+        if numpy_winograd.pays(taps_of(window), weight.shape, size):
+            return numpy_winograd.correlate_dx(dy, weight, taps_of(window), size)
         return numpy_conv.correlate_dx(dy, weight, taps_of(window), size)
     if window.dilation == (1, 1):
         return numpy_phases.conv2d_dx(dy, weight, window, size)
@@ -79,6 +85,9 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window, groups: int) -> np.
     if numpy_strided.covers(window):
         return numpy_strided.conv2d_dw(dy, x, window)
     if window.stride == (1, 1):
+        shape = dy.shape[1], x.shape[1], *window.kernel
+        if numpy_winograd.pays(taps_of(window), shape, dy.shape[2:]):
+            return numpy_winograd.correlate_dw(dy, x, taps_of(window))
         return numpy_conv.correlate_dw(dy, x, taps_of(window))
     if window.dilation == (1, 1):
         return numpy_phases.conv2d_dw(dy, x, window)
@@ -90,10 +99,15 @@ def conv2d_vjp(
     dy: np.ndarray, x: np.ndarray, weight: np.ndarray, window: Window, groups: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The cotangents of input, weight and bias."""
-    elsewhere = window.stride != (1, 1) or numpy_strided.covers(window)  # conv2d_dx and conv2d_dw
+    taps = taps_of(window)
+    elsewhere = (  # conv2d_dx and conv2d_dw
+        window.stride != (1, 1)
+        or numpy_strided.covers(window)
+        or numpy_winograd.pays(taps, weight.shape, dy.shape[2:])
+    )
     if groups > 1 or elsewhere or _is_empty(dy, x, weight):
         return NotImplemented
-    return numpy_conv.correlate_vjp(dy, x, weight, taps_of(window))
+    return numpy_conv.correlate_vjp(dy, x, weight, taps)
 
 
 def taps_of(window: Window) -> Taps:
