@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from minigrad.backend import Array
 from minigrad.layers.join import Add
-from minigrad.module import Module, Parameter, Vjp, once
+from minigrad.module import Module, Vjp, once
 from minigrad.replay import Snapshot, unchanged
 from minigrad.wiring import Composite
 
@@ -143,8 +143,9 @@ class Frozen(Composite):
         self.module.eval()
         return self
 
-    def _collect_parameters(self, prefix: str, found: dict[str, Parameter], seen: set[int]) -> None:
-        """Shows none."""
+    def slots(self, trained: bool = False) -> dict[str, tuple[Module, str]]:
+        """As of every module; with `trained` none."""
+        return {} if trained else super().slots()
 
 
 class Detach(Module):

@@ -202,17 +202,12 @@ class Module:
     def named_parameters(self) -> dict[str, Parameter]:
         """The trained parameters, each once, under its first dotted name. (`Frozen` shows none.)"""
         found: dict[str, Parameter] = {}
-        self._collect_parameters("", found, set())
+        seen: set[tuple[int, str]] = set()
+        for key, (owner, name) in self.slots(trained=True).items():
+            if (id(owner), name) not in seen:
+                seen.add((id(owner), name))
+                found[key] = Parameter(owner, name)
         return found
-
-    def _collect_parameters(self, prefix: str, found: dict[str, Parameter], seen: set[int]) -> None:
-        if id(self) in seen:
-            return
-        seen.add(id(self))
-        for name in self._own(self.parameter_names):
-            found[prefix + name] = Parameter(self, name)
-        for name, child in self.children().items():
-            child._collect_parameters(f"{prefix}{name}.", found, seen)
 
     def parameters(self) -> list[Parameter]:
         """The trained parameters, each once, as handles with `.value` and `.grad`."""
@@ -231,17 +226,25 @@ class Module:
 
     # ------------------------------------------------------------------ state
 
+    def slots(self, trained: bool = False) -> dict[str, tuple[Module, str]]:
+        """Where the arrays of the state dict are bound: key -> (owner, attribute), every alias of a
+        shared module; with `trained` the parameters alone, and none below a `Frozen`.
+
+        Keys are dotted names. A network whose authors' keys are others overrides this.
+        """
+        names = self.parameter_names if trained else self.parameter_names + self.buffer_names
+        found: dict[str, tuple[Module, str]] = {name: (self, name) for name in self._own(names)}
+        for prefix, child in self.children().items():
+            found |= {f"{prefix}.{key}": slot for key, slot in child.slots(trained).items()}
+        return found
+
     def state_dict(self) -> dict[str, Array]:
         """Parameters and buffers under dotted names, every alias of a shared module, as PyTorch
         lists them.
 
         The arrays are the live ones, not copies.
         """
-        return {
-            f"{prefix}.{name}" if prefix else name: getattr(module, name)
-            for prefix, module in self.named_modules()
-            for name in module._own(module.parameter_names + module.buffer_names)
-        }
+        return {key: getattr(owner, name) for key, (owner, name) in self.slots().items()}
 
     def load_state_dict(self, arrays: Mapping[str, Array], strict: bool = True) -> None:
         """Bind copies of `arrays`, adopting their dtype; the device of the module's own arrays is
@@ -255,11 +258,7 @@ class Module:
             ValueError: a shape differs; the message names the array and both shapes.
             TypeError: an array is not floating where the module's own is.
         """
-        slots = {
-            f"{prefix}.{name}" if prefix else name: (module, name)
-            for prefix, module in self.named_modules()
-            for name in module._own(module.parameter_names + module.buffer_names)
-        }
+        slots = self.slots()
         missing = [
             k for k, (m, name) in slots.items() if k not in arrays and name not in m.optional_names
         ]
@@ -341,10 +340,11 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        children = self.children()
+        children, about = self.children(), self.describe()
         if not children:
-            return f"{type(self).__name__}({self.describe()})"
-        lines = [
+            return f"{type(self).__name__}({about})"
+        lines = [f"  {about}"] if about else []
+        lines += [
             f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in children.items()
         ]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])

@@ -14,6 +14,8 @@ SHARED = Path(os.environ.get("MINIGRAD_SHARED", ROOT.parent / "shared"))
 """`MINIGRAD_SHARED`, or the folder `shared` beside the project, wherever pytest is started."""
 NOISE2NOISE = SHARED / "reference" / "noise2noise"
 """Tensors of the noise2noise networks, of optimisers and of schedules."""
+PATCH_CRAFT = SHARED / "reference" / "patch_craft"
+"""Tensors of DnCNN, the bias-free networks and patch-craft training."""
 
 
 def shared_folder() -> Path:
@@ -30,11 +32,11 @@ def shared_folder() -> Path:
     pytest.skip(reason)
 
 
-def stored_index(name: str) -> Any:
-    """The content of `<name>.json` in `NOISE2NOISE`; where there is no shared folder, nothing.
+def stored_index(name: str, folder: Path = NOISE2NOISE) -> Any:
+    """The content of `<name>.json` in `folder`; where there is no shared folder, nothing.
 
     To be called when tests are collected; a test that needs the folder asks `shared_folder`.
     """
     if not SHARED.is_dir():
         return {}
-    return json.loads((NOISE2NOISE / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))

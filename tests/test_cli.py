@@ -16,7 +16,7 @@ import zoo
 from minigrad import DeviceError, resolve_device
 from zoo.__main__ import main
 
-VERBS = ("list", "info", "train", "resume", "evaluate", "denoise", "report", "doctor")
+VERBS = ("list", "info", "train", "resume", "evaluate", "denoise", "convert", "report", "doctor")
 ROOT = Path(zoo.__file__).parent.parent
 
 
@@ -133,7 +133,7 @@ def test_list(capsys):
     assert main(["list"]) == 0
     out, _ = said(capsys)
     assert all(name in out for name in ("n2n-unet", "n2n-prelu-unet", "n2n-demo"))
-    assert main(["list", "*unet", "--json"]) == 0
+    assert main(["list", "n2n-*unet", "--json"]) == 0
     found = json.loads(said(capsys)[0])
     assert [model["name"] for model in found["models"]] == ["n2n-prelu-unet", "n2n-unet"]
     assert main(["list", "n2n-smple"]) == 2
@@ -161,6 +161,17 @@ def test_info_of_a_file(weights, capsys):
     assert "1x3x36x36" in out  # padded to a multiple of 4
     assert "4 x 4 pixels for an aligned 4 x 4 block" in out
     assert "noise = gaussian:25" in out
+
+
+def test_info_of_networks_that_take_every_size(capsys):
+    assert main(["info", "bf-unet", "--size", "33"]) == 0
+    out = said(capsys)[0]
+    assert "1x1x33x33" in out and "any; tiles begin on a grid of 2" in out
+    assert main(["info", "dncnn-s"]) == 0
+    assert "35 x 35 pixels for one pixel of the output" in said(capsys)[0]
+    assert main(["info", "bf-unet", "--json"]) == 0
+    found = json.loads(said(capsys)[0])
+    assert (found["multiple"], found["grid"], found["receptive_field"]["block"]) == (1, 2, 2)
 
 
 @pytest.mark.parametrize("verb", ["info", "evaluate"])
@@ -328,7 +339,7 @@ def test_wrong_input_of_denoise(weights, photos, tmp_path, capsys):
 
 
 def test_missing_bundled_weights_are_said(photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("zoo.inference.weights.DEFAULT", "none")
+    monkeypatch.setattr("zoo.inference.weights.DEFAULTS", {1: "none", 3: "none"})
     assert main(["denoise", str(photos), "--out", str(tmp_path / "out")]) == 2
     assert "give --weights FILE" in said(capsys)[1]
 

@@ -117,19 +117,20 @@ def test_a_zero_stride_view_of_8_gib(tmp_path):
     view = torch.zeros(1, dtype=torch.uint8).expand(2048, 4, 1024, 1024)
     torch.save((view, view), tmp_path / "a.pkl")
     assert (tmp_path / "a.pkl").stat().st_size < 4000
-    refused(tmp_path / "a.pkl", "larger than its 1 values")
+    refused(tmp_path / "a.pkl", "more than the limit of")
 
 
-def test_a_zero_stride_view_that_fits(tmp_path):
-    view = torch.zeros(360, dtype=torch.uint8).as_strided(SHAPE, (0, 30, 6, 1))
+@pytest.mark.parametrize(
+    "view",
+    [
+        torch.arange(360).to(torch.uint8).as_strided(SHAPE, (0, 30, 6, 1)),
+        pair()[0].transpose(2, 3),
+    ],
+)
+def test_any_view_is_read_as_pytorch_does(view, tmp_path):
     torch.save((view, view), tmp_path / "a.pkl")
-    refused(tmp_path / "a.pkl", "has strides (0, 30, 6, 1)")
-
-
-def test_a_transposed_view(tmp_path):
-    turned = pair()[0].transpose(2, 3)
-    torch.save((turned, turned), tmp_path / "a.pkl")
-    refused(tmp_path / "a.pkl", "has strides")
+    for found in read_pairs(tmp_path / "a.pkl"):
+        np.testing.assert_array_equal(found, view.numpy())
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
@@ -137,7 +138,7 @@ def test_a_truncated_file(tmp_path, share):
     torch.save(pair(), tmp_path / "a.pkl")
     content = (tmp_path / "a.pkl").read_bytes()
     (tmp_path / "a.pkl").write_bytes(content[: int(share * len(content))])
-    refused(tmp_path / "a.pkl", "truncated or damaged zip archive")
+    refused(tmp_path / "a.pkl", "truncated")
 
 
 def test_other_files(tmp_path):
@@ -158,7 +159,7 @@ def test_other_values(tmp_path):
     path = tmp_path / "a.pkl"
     first, second = pair()
     torch.save((first.float(), second.float()), path)
-    refused(path, "expected uint8 tensors (ByteStorage), got FloatStorage")
+    refused(path, "expected uint8 tensors, got float32")
     torch.save((first, second, first), path)
     refused(path, "expected a pair of tensors")
     torch.save({"a": first}, path)
@@ -170,7 +171,7 @@ def test_other_values(tmp_path):
     torch.save((first, 3), path)
     refused(path, "expected a pair of tensors")
     torch.save(torch.nn.Linear(2, 2), path)
-    refused(path, "it asks for torch.nn")
+    refused(path, "got an object of 'torch.nn.modules.linear.Linear'")
 
 
 def rewritten(path, **members: bytes | None) -> None:
@@ -198,8 +199,8 @@ def test_sizes_that_do_not_agree(tmp_path):
     rewritten(path, data__0=None)
     refused(path, "is missing")
     torch.save(pair(), path)
-    rewritten(path, byteorder=b"big")
-    refused(path, "not little-endian")
+    rewritten(path, byteorder=b"middle")
+    refused(path, "byte order b'middle'")
 
 
 def test_a_compressed_member(tmp_path):
@@ -223,24 +224,24 @@ def test_a_memo_index_that_would_fill_the_memory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "hostile",
+    ("hostile", "words"),
     [
-        b"\x80\x02cbuiltins\neval\nX\x03\x00\x00\x001+1\x85R.",
-        b"\x80\x02ctorch\nload\n.",
-        b"\x80\x02ctorch.hub\nanyStorage\n.",
-        b"\x80\x02ctorch\nos.systemStorage\n.",
-        b"\x80\x02ctorch\nByteStorage\n)R.",
-        b"\x80\x02X\x01\x00\x00\x00aQ.",
-        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
-        b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.",
-        b"",
-        b"\x80\x02",
+        (b"\x80\x02cbuiltins\neval\nX\x03\x00\x00\x001+1\x85R.", "an object of 'builtins.eval'"),
+        (b"\x80\x02ctorch\nload\n.", "got 'torch.load'"),
+        (b"\x80\x02ctorch.hub\nanyStorage\n.", "got 'torch.hub.anyStorage'"),
+        (b"\x80\x02ctorch\nos.systemStorage\n.", "got 'torch.os.systemStorage'"),
+        (b"\x80\x02ctorch\nByteStorage\n)R.", "an object of 'torch.ByteStorage'"),
+        (b"\x80\x02X\x01\x00\x00\x00aQ.", "an unknown persistent id, 'a'"),
+        (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "a tensor with 0 arguments"),
+        (b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.", "got 'builtins.eval'"),
+        (b"", "truncated"),
+        (b"\x80\x02", "truncated"),
     ],
 )
-def test_pickles_with_other_names_or_calls(tmp_path, hostile):
+def test_pickles_with_other_names_or_calls(tmp_path, hostile, words):
     with zipfile.ZipFile(tmp_path / "a.pkl", "w") as archive:
         archive.writestr("a/data.pkl", hostile)
-    refused(tmp_path / "a.pkl", "refused, not a plain pair")
+    refused(tmp_path / "a.pkl", words)
 
 
 def test_mutated_files_give_one_kind_of_error(tmp_path):
@@ -267,4 +268,4 @@ def test_a_pickle_that_is_too_long(tmp_path):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("a/data.pkl", b"]" * 2_000_000)
     (tmp_path / "a.pkl").write_bytes(buffer.getvalue())
-    refused(tmp_path / "a.pkl", "limit 1048576")
+    refused(tmp_path / "a.pkl", "more objects than a file of its size may")

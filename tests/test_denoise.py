@@ -350,3 +350,26 @@ def test_memory_of_a_large_picture(tmp_path, name, width, height, most_mib):
     assert code == 0
     assert kib / 1024 <= most_mib
     assert read_image(tmp_path / "out" / "large.png").size == (height, width)
+
+
+def test_gray_and_colour_pictures_by_networks_of_their_own(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in (
+        ("gray.png", (20, 30)),
+        ("both.png", (20, 30, 2)),
+        ("colour.png", (20, 30, 3)),
+    ):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / name)
+    gray, colour = small(channels=1), small(channels=3)
+    for model, out in (({1: gray, 3: colour}, "two"), (colour, "one")):
+        assert all(r.error is None for r in denoise_files(model, [folder], tmp_path / out))
+    for name, model in (("gray.png", gray), ("both.png", gray), ("colour.png", colour)):
+        noisy = read_image(folder / name).pixels.transpose(1, 2, 0)
+        expected = np.round(255 * np.clip(denoise_image(model, noisy), 0, 1))
+        found = 255 * read_image(tmp_path / "two" / name).pixels.transpose(1, 2, 0)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert (tmp_path / "two" / "gray.png").read_bytes() != (
+        tmp_path / "one" / "gray.png"
+    ).read_bytes()

@@ -15,6 +15,8 @@ TEXTS = [
     "gaussian:25:clip",
     "brown:25",
     "brown:5-25:blur=1.5:clip",
+    "correlated:20",
+    "correlated:5-20:kernel=3:clip",
     "poisson:30",
     "poisson:0.001-50",
     "bernoulli:0.5",
@@ -84,7 +86,9 @@ def test_pair_members_are_independent(text):
     assert [item.shape for item in one] == [(3, 24, 24)] * 3
 
 
-@pytest.mark.parametrize("text", ["gaussian:25", "brown:25", "poisson:30", "subpixel:4"])
+@pytest.mark.parametrize(
+    "text", ["gaussian:25", "brown:25", "correlated:20", "poisson:30", "subpixel:4"]
+)
 def test_unbiased_laws_have_mean_clean_and_uncorrelated_members(text):
     law = parse(text)
     x = np.repeat(latent(law, n=1, size=8), 4000, axis=0)
@@ -144,6 +148,22 @@ def test_brown_has_its_level_and_its_correlation():
         ):
             rho = (shifted * kept).mean() / noise.var()
             assert rho == pytest.approx(np.exp(-(r**2) / 16), abs=0.05)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 4])
+def test_correlated_has_its_level_and_its_correlation(kernel):
+    x = np.zeros((20, 2, 128, 128), np.float64)
+    noise = parse(f"correlated:20:kernel={kernel}")(x, Noise(0)) * 255
+    assert noise.std() == pytest.approx(20, rel=0.02)
+    # The border is like the inside.
+    assert noise[..., :3].std() == pytest.approx(20, rel=0.1)
+    for a in range(6):
+        for b in range(-5, 6):
+            shifted = np.roll(noise, (a, b), (2, 3))[:, :, 5:-5, 5:-5]
+            rho = (shifted * noise[:, :, 5:-5, 5:-5]).mean() / noise.var()
+            expected = max(0, 1 - a / kernel) * max(0, 1 - abs(b) / kernel)
+            assert rho == pytest.approx(expected, abs=0.03)
+    assert abs((noise[:, 0] * noise[:, 1]).mean()) < 0.03 * noise.var()
 
 
 def test_poisson_has_variance_clean_over_lambda():
@@ -269,6 +289,10 @@ def test_subpixel_refuses_sizes_that_do_not_divide():
         ("gaussian:25:blur=2", "unknown option 'blur=2'"),
         ("brown:25:blur=x", "unknown option 'blur=x'"),
         ("brown:25:blur=0", "blur must lie in"),
+        ("brown:25:kernel=2", "unknown option 'kernel=2'; known: clip, blur=PIXELS"),
+        ("correlated:20:kernel=1.5", "unknown option 'kernel=1.5'; known: clip, kernel=SIDE"),
+        ("correlated:20:kernel=0", "kernel must be a whole number, 1 to 50, got 0"),
+        ("corelated:20", "did you mean 'correlated'"),
         ("poisson:0", "1e-06 <= low"),
         ("bernoulli:1.5", "high <= 1"),
         ("text:0.95", "high <= 0.9"),

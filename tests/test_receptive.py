@@ -42,7 +42,7 @@ def probed(model: Denoiser) -> ReceptiveField:
     On the positive network every max-pool lets a spike pass, so the outputs that move are exactly
     those whose field contains the pixel.
     """
-    twin, m = positive_copy(model), model.multiple
+    twin, m = positive_copy(model), model.grid
     reach = []
     for axis in (2, 3):
         margin = 12 * m if m > 1 else 40
@@ -77,6 +77,13 @@ NARROW = {
     ),
     "dilated": lambda: Chain(Conv2d(1, 1, 3, padding=(2, 3), dilation=(2, 3)), ReLU()),
     "overlapping pools": pooled_chain,
+    "dncnn": lambda: zoo.create("dncnn-s", features=2, depth=4),
+    "dncnn, bias-free": lambda: zoo.create("bf-dncnn", features=2, depth=5),
+    "dncnn, by deviations": lambda: zoo.create("pcst-dncnn", features=3, depth=4),
+    "small unet": lambda: zoo.create("bf-unet", features=2),
+    "small unet, residual": lambda: zoo.create("bf-unet", features=1, residual=True, bias=True),
+    "recurrent": lambda: zoo.create("bf-rcnn", features=2, hidden=1, max_stage=3),
+    "dense": lambda: zoo.create("bf-sdensenet", features=2, hidden=2, max_stage=2),
 }
 
 
@@ -98,10 +105,22 @@ def test_known_fields():
     assert field(dilated) == ((2, 3), (2, 3), (5, 7))
     strided = Chain(Conv2d(1, 1, 2, stride=2), ConvTranspose2d(1, 1, 2, stride=2), multiple=2)
     assert field(strided) == ((0, 0), (0, 0), (2, 2))
+    assert field(zoo.create("dncnn-s")) == ((17, 17), (17, 17), (35, 35))
+    assert field(zoo.create("pcst-dncnn")) == ((20, 20), (20, 20), (41, 41))
+    assert field(zoo.create("bf-unet")) == ((22, 22), (21, 21), (45, 45))
+    assert field(zoo.create("bf-sdensenet")) == ((28, 28), (28, 28), (57, 57))
+
+
+@pytest.mark.parametrize("name", ["dncnn-s", "bf-dncnn", "pcst-dncnn"])
+def test_layers_of_the_positive_copy_average(name):
+    """So a signal neither grows nor fades, however many layers there are."""
+    twin = positive_copy(zoo.create(name, features=3, depth=12))
+    noise = twin.residual(np.ones((1, twin.channels, 25, 25)))
+    assert noise[0, 0, 12, 12] == pytest.approx(1, rel=1e-3)
 
 
 def test_overlap_is_the_reach_rounded_up_to_the_grid():
-    field = ReceptiveField(before=(0, 5), after=(4, 9), multiple=4)
+    field = ReceptiveField(before=(0, 5), after=(4, 9), grid=4)
     assert field.halo == (0, 4, 8, 12)
     assert field.size == (8, 18)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -32,10 +33,14 @@ def test_toml_and_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_can_be_run(name: str) -> None:
+def test_every_recipe_can_be_run(name: str, tmp_path: Path) -> None:
     recipe = recipes.get(name)
     assert recipe.name == name
     assert recipe.description
+    if recipe.patch_craft is not None and recipe.patch_craft.synthetic is None:
+        with pytest.raises(RecipeError, match="data: expected a folder of bursts"):
+            check(recipe)
+        recipe = dataclasses.replace(recipe, data=str(tmp_path))
     check(recipe)
 
 
@@ -52,7 +57,7 @@ def test_a_field_that_may_be_none_is_none_by_default() -> None:
 
 def test_names_by_pattern() -> None:
     assert "n2n-demo" in NAMES
-    assert recipes.list_recipes("*unet") == ["n2n-prelu-unet", "n2n-unet"]
+    assert recipes.list_recipes("n2n-*unet") == ["n2n-prelu-unet", "n2n-unet"]
     assert recipes.list_recipes("nothing*") == []
 
 

@@ -19,6 +19,7 @@ from tests import tiny_training as tiny
 from tests.tiny_training import fit, go_on
 from zoo.__main__ import main
 from zoo.progress import Progress
+from zoo.recipes import Optimiser
 from zoo.training import trainer
 from zoo.training.disk import TrainError
 
@@ -62,6 +63,25 @@ def test_a_stopped_run_goes_on_to_the_bit(kind, data, tmp_path, monkeypatch) -> 
     state, _ = checkpoint.load(sorted((again.run / "checkpoints").iterdir())[-1])
     names = {name.rsplit(".", 1)[-1] for name in state if name.startswith("optimiser.")}
     assert ("exp_inf" in names) == (kind == "adamax")
+
+
+# --- networks that draw, and networks with running statistics ------------------------------------
+
+
+@pytest.mark.parametrize("model", ["bf-rcnn", "dncnn-s", "pcst-dncnn"])
+def test_noise_and_statistics_of_a_network_go_on_to_the_bit(
+    model, data, tmp_path, monkeypatch
+) -> None:
+    narrow = {"channels": 3, "features": 4}
+    narrow |= {"hidden": 1} if model == "bf-rcnn" else {"depth": 4}
+    recipe = dataclasses.replace(
+        tiny.recipe(16, optimiser=Optimiser("adam", lr=0.01)), model=model, model_args=narrow
+    )
+    whole = fit(recipe, data, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stopped_at(11, patched)
+        fit(recipe, data, tmp_path / "cut")
+    tiny.same_outcome(go_on(tmp_path / "cut").run, whole.run)
 
 
 # --- a reader that goes away ---------------------------------------------------------------------

@@ -150,6 +150,19 @@ def _parser() -> argparse.ArgumentParser:
     published.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     published.add_argument("--threads", type=_positive, default=1)
     published.add_argument("--draw", action="store_true", help="draw instead of running")
+    authors = commands.add_parser(
+        "authors",
+        help="the authors' weights on the standard test sets",
+        description="PSNR of the authors' weights on Set12, BSD68 and CBSD68, picture by picture, "
+        "against PyTorch's.",
+    )
+    authors.add_argument("--weights", type=Path, required=True, metavar="DIR")
+    authors.add_argument("--data", type=Path, required=True, metavar="DIR")
+    authors.add_argument("--expected", type=Path, metavar="FILE", help="PyTorch's PSNR, JSON")
+    authors.add_argument("--only", metavar="PATTERN", help="rows of that name, as 'dncnn_s*'")
+    authors.add_argument("--most", type=_positive, metavar="N", help="pictures of each row")
+    authors.add_argument("--page", type=Path, metavar="FILE", help="write the table in Markdown")
+    authors.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 

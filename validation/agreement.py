@@ -33,7 +33,7 @@ def relative_error(
     return difference / float(size) if size else difference
 
 
-def finite_error(actual: np.ndarray, expected: np.ndarray, *, what: str) -> float:
+def finite_error(actual: np.ndarray, expected: np.ndarray, size: Any = None, *, what: str) -> float:
     """`relative_error` of arrays that must be finite.
 
     Raises:
@@ -42,4 +42,4 @@ def finite_error(actual: np.ndarray, expected: np.ndarray, *, what: str) -> floa
     for side, array in (("ours", actual), ("PyTorch's", expected)):
         odd = int((~np.isfinite(array)).sum())
         assert not odd, f"{what}: {side}: {odd} of {array.size} entries are not finite"
-    return relative_error(actual, expected, what=what)
+    return relative_error(actual, expected, size, what=what)

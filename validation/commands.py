@@ -150,6 +150,23 @@ def published(options: Namespace) -> bool:
     return False
 
 
+def authors(options: Namespace) -> bool:
+    """The authors' weights on the standard test sets."""
+    from validation.authors import as_page, run_authors
+
+    cases = run_authors(
+        options.weights,
+        options.data,
+        expected=options.expected,
+        only=options.only,
+        most=options.most,
+        say=_say_aside,
+    )
+    if options.page is not None:
+        options.page.write_text(as_page(cases), encoding="utf-8")
+    return show(cases, options.json)
+
+
 COMMANDS: dict[str, Callable[[Namespace], bool]] = {
     "layers": layers,
     "certify": certify_own,
@@ -160,4 +177,5 @@ COMMANDS: dict[str, Callable[[Namespace], bool]] = {
     "devices": devices,
     "bench": bench,
     "published": published,
+    "authors": authors,
 }

@@ -1,11 +1,13 @@
-"""Every network of the zoo against its PyTorch twin: output, input cotangent, every gradient."""
+"""Every network of the zoo against its PyTorch twin: output, input cotangent, every gradient, and
+the running statistics after the pass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,25 +28,43 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Network:
-    """One network with arguments of its constructor, and the input (N, H, W) it is compared on."""
+    """One network with arguments of its constructor, and the input (N, H, W) it is compared on.
+
+    mode: "train", or "eval" for networks that do something else then.
+    vanishing: pattern of the parameters whose gradient is 0 but for rounding: a bias ahead of a
+        batch norm, which takes every constant off again. Their errors are relative to the largest
+        gradient of the weight beside them.
+    """
 
     model: str
     size: tuple[int, int, int]
     arguments: dict[str, Any] = field(default_factory=dict)
+    mode: Literal["train", "eval"] = "train"
+    vanishing: str = ""
 
     @property
     def name(self) -> str:
-        """As in `n2n-simple[features=5]`."""
+        """As in `n2n-simple[features=5]`, `dncnn-s[depth=5] eval`."""
         words = ",".join(f"{k}={v}" for k, v in self.arguments.items())
-        return f"{self.model}[{words}]"
+        return f"{self.model}[{words}]" + (" eval" if self.mode == "eval" else "")
 
     def create(self, dtype: Any, seed: int) -> Denoiser:
-        """The network with random weights; biases and slopes are moved off their first values."""
+        """The network with random weights and running statistics; biases and slopes are moved off
+        their first values.
+        """
         rng = np.random.default_rng(seed)
         model = create(self.model, dtype=np.float64, rng=rng, **self.arguments)
         for parameter in model.parameters():
             parameter.value[...] += 0.02 * rng.standard_normal(parameter.value.shape)
-        return model.astype(dtype)
+        for array in statistics(model).values():
+            array += rng.uniform(-0.3, 0.3, array.shape)
+        return model.astype(dtype).train(self.mode == "train")
+
+
+def statistics(model: Denoiser) -> dict[str, Any]:
+    """The running statistics, as they lie in the model."""
+    trained, state = model.named_parameters(), model.state_dict()
+    return {k: a for k, a in state.items() if k not in trained and a.dtype.kind == "f"}
 
 
 NETWORKS = (
@@ -64,6 +84,46 @@ NETWORKS = (
     Network("n2n-unet", (1, 64, 32)),
     Network("n2n-unet", (1, 32, 32), {"channels": 9, "out_channels": 3}),
     Network("n2n-unet", (2, 32, 32), {"channels": 1, "offset": 0.0}),
+    Network("dncnn-s", (2, 9, 12)),
+    Network("dncnn-s", (2, 12, 9), {"features": 6, "depth": 5}),
+    Network("dncnn-s", (2, 12, 9), {"features": 6, "depth": 5, "init": "native"}, "eval"),
+    Network("dncnn-s", (1, 7, 8), {"channels": 3, "features": 5, "depth": 2, "init": "matlab"}),
+    Network("dncnn-b", (2, 9, 8)),
+    Network("dncnn-b", (2, 12, 9), {"features": 7, "init": "native"}, "eval"),
+    Network("dncnn-kair", (1, 12, 9)),
+    Network("dncnn-kair", (2, 10, 7), {"channels": 3, "features": 6, "depth": 4, "init": "he"}),
+    Network(
+        "dncnn-kair",
+        (2, 12, 9),
+        {"features": 6, "depth": 4, "form": "BR"},
+        vanishing="model.[25].bias",
+    ),
+    Network("dncnn-kair", (2, 12, 9), {"features": 6, "depth": 4, "form": "BR"}, "eval"),
+    Network("bf-dncnn", (2, 9, 8)),
+    Network("bf-dncnn", (2, 12, 9), {"features": 6, "depth": 5}),
+    Network("bf-dncnn", (2, 12, 9), {"features": 6, "depth": 5, "init": "native"}, "eval"),
+    Network(
+        "bf-dncnn",
+        (2, 12, 9),
+        {"channels": 3, "features": 6, "depth": 4, "bias": True},
+        vanishing="hidden_layer_list.*.bias",
+    ),
+    Network(
+        "bf-dncnn", (2, 8, 9), {"features": 6, "depth": 4, "bias": True, "init": "native"}, "eval"
+    ),
+    Network("bf-unet", (2, 13, 11)),
+    Network("bf-unet", (1, 12, 10), {"channels": 3, "features": 5}),
+    Network("bf-unet", (2, 9, 14), {"features": 4, "bias": True, "residual": True}),
+    Network("bf-rcnn", (1, 9, 8)),
+    Network("bf-rcnn", (1, 9, 8), {"features": 7}, "eval"),
+    Network("bf-rcnn", (2, 7, 10), {"channels": 3, "features": 6, "hidden": 2, "bias": True}),
+    Network("bf-rcnn", (2, 7, 6), {"features": 5, "hidden": 0, "max_stage": 2}, "eval"),
+    Network("bf-sdensenet", (1, 9, 8)),
+    Network("bf-sdensenet", (2, 7, 10), {"channels": 3, "features": 6, "hidden": 2, "bias": True}),
+    Network("bf-sdensenet", (2, 7, 6), {"features": 5, "max_stage": 1}),
+    Network("pcst-dncnn", (2, 9, 8)),
+    Network("pcst-dncnn", (2, 12, 9), {"channels": 1, "features": 6, "depth": 5}),
+    Network("pcst-dncnn", (2, 9, 12), {"features": 6, "depth": 4}, "eval"),
 )
 
 
@@ -95,8 +155,9 @@ def check_float64(network: Network, device: str = "cpu") -> dict[str, float]:
     for seed in SEEDS:
         mine, reference = both(network, np.float64, seed, device)
         for name, expected in reference.items():
-            error = finite_error(mine[name], expected, what=f"{network.name}: {name}")
-            atol = NETWORK_ATOL * np.abs(expected).max()
+            size = _size(network, name, reference)
+            error = finite_error(mine[name], expected, size, what=f"{network.name}: {name}")
+            atol = NETWORK_ATOL * size
             close = np.isclose(mine[name], expected, rtol=NETWORK_RTOL, atol=atol)
             assert close.all(), f"{network.name}: {name}: error {error:.2e} of the largest entry"
             worst = max(worst, error)
@@ -113,19 +174,31 @@ def check_float32(network: Network, device: str = "cpu") -> dict[str, float]:
         exact = both(network, np.float64, seed)[1]
         mine, other = both(network, np.float32, seed, device)
         for name, expected in exact.items():
-            what = f"{network.name}: {name}"
-            ours = max(ours, finite_error(mine[name], expected, what=what))
-            theirs = max(theirs, finite_error(other[name], expected, what=f"{what} by PyTorch"))
+            what, size = f"{network.name}: {name}", _size(network, name, exact)
+            ours = max(ours, finite_error(mine[name], expected, size, what=what))
+            whose = f"{what} by PyTorch"
+            theirs = max(theirs, finite_error(other[name], expected, size, what=whose))
     figures = {"worst error": ours, "PyTorch's": theirs}
     allowed = float32_allowed(theirs)
     assert ours <= allowed, f"{network.name}: error {ours:.2e}, expected at most {allowed:.2e}"
     return figures
 
 
+def _size(network: Network, name: str, results: Results) -> float:
+    """What errors of a result are relative to: its largest entry, or that of the weight beside a
+    parameter whose gradient vanishes.
+    """
+    if fnmatch(name, network.vanishing):
+        name = name.rpartition(".")[0] + ".weight"
+    return float(np.abs(results[name]).max(initial=0)) or 1.0
+
+
 def both(network: Network, dtype: Any, seed: int, device: str = "cpu") -> tuple[Results, Results]:
-    """The results of the network and of its twin: "y", "dx", and the gradients by name."""
+    """The results of the network and of its twin: "y", "dx", the gradients by name, and the running
+    statistics as "after NAME".
+    """
     model = network.create(dtype, seed)
-    twin = make_twin(model)
+    twin = make_twin(model).train(model.training)
     assert set(model.state_dict()) == set(twin.state_dict()), f"{network.name}: state-dict keys"
     rng = np.random.default_rng(seed + 1)
     n, h, w = network.size
@@ -137,10 +210,13 @@ def both(network: Network, dtype: Any, seed: int, device: str = "cpu") -> tuple[
     yt.backward(torch.from_numpy(dy))
     assert xt.grad is not None
     theirs = {"y": yt.detach().numpy(), "dx": xt.grad.numpy(), **twin_gradients(twin)}
+    after = twin.state_dict()
+    theirs |= {f"after {k}": after[k].numpy() for k in statistics(model)}
 
     model.to(device)
     y, vjp = model.forward_and_vjp(to_device(x, device))
     dx = vjp(to_device(dy, device))
     ours = {"y": to_host(y), "dx": to_host(dx), **gradients(model)}
+    ours |= {f"after {k}": to_host(a) for k, a in statistics(model).items()}
     assert ours.keys() == theirs.keys(), f"{network.name}: {[*ours]}, PyTorch {[*theirs]}"
     return ours, theirs

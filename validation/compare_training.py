@@ -65,10 +65,24 @@ class Setting:
     trainings: tuple[str, ...] = tuple(training.name for training in TRAININGS)
 
 
+def _short(lr_factor: float = 1.0, **arguments: Any) -> Setting:
+    """A narrow network for colour, trained in two ways."""
+    how = ("sgd-momentum", "adam")
+    return Setting({"channels": 3, "features": 8, **arguments}, 12, lr_factor, how)
+
+
 MODELS: dict[str, Setting] = {
     "n2n-simple": Setting({"features": 16}, 16),
     "n2n-prelu-unet": Setting({"features": 8}, 16),
     "n2n-unet": Setting({}, 32, lr_factor=0.02, trainings=("sgd-momentum", "adam")),
+    "dncnn-s": _short(depth=6),
+    "dncnn-b": _short(depth=7),
+    "dncnn-kair": _short(depth=6, lr_factor=0.2),
+    "bf-dncnn": _short(depth=6),
+    "bf-unet": _short(),
+    "bf-rcnn": _short(hidden=2),
+    "bf-sdensenet": _short(hidden=2),
+    "pcst-dncnn": _short(depth=6),
 }
 
 

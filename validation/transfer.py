@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
 
 from minigrad.backend import to_host
 from minigrad.module import Module
+from minigrad.replay import noises
 from validation.twins.networks import TWINS
 from zoo.architectures import Denoiser
 
 
 def make_twin(model: Denoiser) -> nn.Module:
-    """The PyTorch twin of a network of the registry, with the same weights (copied) and dtype.
+    """The PyTorch twin of a network of the registry, with the same weights (copied) and dtype, and
+    at the same place in the same noise.
 
     Raises:
         KeyError: the model has no registry name, or its architecture has no twin.
@@ -22,6 +26,8 @@ def make_twin(model: Denoiser) -> nn.Module:
         raise KeyError(f"make_twin: {model.architecture!r}: expected one of {', '.join(TWINS)}")
     twin = TWINS[model.architecture](**model.arguments)
     copy_to_twin(model, twin)
+    for noise in noises(model):  # one at most in a network
+        twin.noise = copy.deepcopy(noise)  # type: ignore[assignment]
     return twin
 
 
@@ -43,8 +49,11 @@ def copy_from_twin(twin: nn.Module, module: Module) -> None:
 
 
 def twin_gradients(twin: nn.Module) -> dict[str, np.ndarray]:
-    """The gradients of the twin's parameters, each once, under its first name; else zeros."""
+    """The gradients of the twin's trained parameters, each once, under its first name; else
+    zeros.
+    """
     return {
         name: (torch.zeros_like(p) if p.grad is None else p.grad).detach().cpu().numpy()
         for name, p in twin.named_parameters()
+        if p.requires_grad
     }

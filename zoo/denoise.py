@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -238,6 +238,10 @@ def check_output(files: Sequence[Path], out: str | Path) -> Path:
     return out
 
 
+Models = Denoiser | Mapping[int, Denoiser]
+"""A network for all pictures, or one for gray (1) and one for colour (3)."""
+
+
 def check_model(model: Denoiser) -> None:
     """Refuse a network that gives another number of channels than it takes.
 
@@ -256,7 +260,7 @@ def check_model(model: Denoiser) -> None:
 
 
 def denoise_files(
-    model: Denoiser,
+    model: Models,
     sources: Iterable[str | Path],
     out: str | Path,
     *,
@@ -268,6 +272,8 @@ def denoise_files(
     notice: Notice | None = None,
 ) -> list[FileResult]:
     """Denoise files and folders into the folder `out`: same names, sizes and bit depths.
+
+    model: the network; or one for gray pictures and one for those in colour, {1: gray, 3: colour}.
 
     A file that cannot be read, and a folder without pictures, become a result with an `error`; the
     others are still processed. A palette picture becomes RGB or RGBA. `out` is made if needed.
@@ -285,7 +291,9 @@ def denoise_files(
     out = check_output(files, out)
     if not files:
         return results
-    check_model(model)
+    models = dict(model) if isinstance(model, Mapping) else {3: model}
+    for each in models.values():
+        check_model(each)
     out.mkdir(parents=True, exist_ok=True)
     taken: dict[str, Path] = {}
     settings = {"tile": tile, "ensemble": ensemble, "seed": seed}
@@ -308,12 +316,12 @@ def denoise_files(
             there = f"{file}: {target} exists already; --overwrite replaces it"
             results.append(FileResult(file, error=there))
         else:
-            results.append(_one_file(model, file, target, tell, remark, settings))
+            results.append(_one_file(models, file, target, tell, remark, settings))
     return results
 
 
 def _one_file(
-    model: Denoiser,
+    models: dict[int, Denoiser],
     file: Path,
     target: Path,
     tell: tiling.Progress,
@@ -326,6 +334,8 @@ def _one_file(
         picture = read_image(file)
         check_writable(target, picture)
         noisy = picture.pixels.transpose(1, 2, 0)  # (H, W, C), a view
+        gray = noisy.shape[2] <= 2 and 1 in models  # one channel, with or without alpha
+        model = models[1] if gray else models[3]
         clean = denoise_image(model, noisy, progress=tell, notice=notice, **settings)
         pixels = clean.transpose(2, 0, 1)  # (C, H, W)
         write_image(target, dataclasses.replace(picture, pixels=pixels))

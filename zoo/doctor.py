@@ -19,6 +19,7 @@ from zoo import blas
 OPTIONAL = (
     ("matplotlib", "matplotlib", "plots", "zoo report"),
     ("tifffile", "tifffile", "tiff", "TIFF pictures"),
+    ("h5py", "h5py", "convert", "zoo convert of HDF5 files"),
     ("imagecodecs", "imagecodecs", "tiff", "TIFF pictures compressed by LZW and the like"),
     ("torch", "torch", "validation", "python -m validation"),
     ("skimage", "scikit-image", "validation", "python -m validation"),
@@ -204,14 +205,14 @@ def _extra(module: str, distribution: str, extra: str, used_by: str) -> Check:
 def _weights() -> Check:
     """Every bundled weights file loads, checksum included."""
     import zoo
-    from zoo.inference.weights import DEFAULT, bundled_weights
+    from zoo.inference.weights import DEFAULTS, bundled_weights
 
     found = bundled_weights()
     return _every(
         "bundled weights",
         list(found.values()),
         zoo.load,
-        missing=None if DEFAULT in found else DEFAULT,
+        missing=next((name for name in DEFAULTS.values() if name not in found), None),
         remedy="reinstall the package, or give --weights FILE",
     )
 

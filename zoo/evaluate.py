@@ -23,7 +23,8 @@ from zoo.architectures import Denoiser
 from zoo.data.images import list_images, read_image
 from zoo.data.picture import ImageError
 from zoo.denoise import ChannelError, Notice, check_model, denoise_image
-from zoo.noise import Gaussian, Law
+from zoo.noise import Correlated, Gaussian, Law
+from zoo.noise.gaussian import box_correlated
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def evaluate_folder(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1 picture, got {limit}")
-    files = sorted(list_images(folder), key=_numeric)[:limit]
+    files = sorted(list_images(folder), key=in_numeric_order)[:limit]
     if not files:
         raise ImageError(folder, "holds no picture files")
     pictures = ((file.name, functools.partial(_pixels, file)) for file in files)
@@ -122,7 +123,8 @@ def evaluate(
         law: the noise. A law that shrinks the picture (sub-pixel sampling) is judged at the
             smaller size.
         seed: of the noise. Gaussian noise of one level is drawn by
-            `numpy.random.default_rng(seed)` anew for each picture; every other law by
+            `numpy.random.default_rng(seed)` anew for each picture (box-correlated noise too, from a
+            larger field); every other law by
             `minigrad.noise.Noise(seed)` at the picture's number.
         settings: `tile`, `ensemble`, `notice` as `denoise_image`; `count`, the number of pictures,
             for `progress`, which is called with (name, number, count, tiles done, tiles).
@@ -199,20 +201,25 @@ def _observe(
         size = f"{pixels.shape[2]}x{pixels.shape[1]}"
         raise ImageError(name, f"{size} pixels are too few for {law.name}")
     pixels = pixels[:, :height, :width]
-    sigma = _fixed_sigma(law)
-    if sigma is not None:
-        noisy = np.random.default_rng(seed).standard_normal(pixels.shape, dtype=np.float32)
-        noisy *= np.float32(sigma / 255)
-        noisy += pixels
+    box = _fixed_box(law)
+    if box is not None:
+        sigma, kernel = box
+        shape = pixels.shape[0], height + kernel - 1, width + kernel - 1
+        white = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        white *= np.float32(sigma / 255)
+        noisy = pixels + box_correlated(white, kernel)
         return (np.clip(noisy, 0, 1) if law.clip else noisy), pixels
     latent = pixels[None]
     return law(latent, Noise(seed).at(number))[0], law.clean(latent)[0]
 
 
-def _fixed_sigma(law: Law) -> float | None:
-    """Sigma in units of 1/255 of Gaussian noise of one level; None for every other law."""
-    fixed = isinstance(law, Gaussian) and law.high in (None, law.low)
-    return law.low if isinstance(law, Gaussian) and fixed else None
+def _fixed_box(law: Law) -> tuple[float, int] | None:
+    """(sigma in units of 1/255, side of the box) of Gaussian noise of one level, 1 for white noise;
+    None for every other law.
+    """
+    if not isinstance(law, Gaussian | Correlated) or law.high not in (None, law.low):
+        return None
+    return law.low, law.kernel if isinstance(law, Correlated) else 1
 
 
 def _values(noisy: np.ndarray, estimate: np.ndarray, clean: np.ndarray) -> dict[str, float]:
@@ -246,11 +253,14 @@ def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str,
 
 def _protocol(law: Law, seed: int, ensemble: int, rows: list[Row]) -> dict[str, str]:
     clipped = "clipped to [0, 1]" if law.clip else "not clipped"
-    if _fixed_sigma(law) is not None:
+    box = _fixed_box(law)
+    if box is not None:
         drawn = (
             f"numpy.random.default_rng({seed}) for each picture, "
             "standard_normal(float32) * sigma/255"
         )
+        if box[1] > 1:
+            drawn += f", summed over {box[1]}x{box[1]} boxes and divided by {box[1]}"
     else:
         drawn = f"minigrad.noise.Noise({seed}) at the number of the picture"
     if law.scale > 1:
@@ -272,7 +282,7 @@ def _protocol(law: Law, seed: int, ensemble: int, rows: list[Row]) -> dict[str, 
     }
 
 
-def _numeric(path: Path) -> tuple[int, int, str]:
-    """Numbers first and by value (3096 before 12084), then the others by name."""
+def in_numeric_order(path: Path) -> tuple[int, int, str]:
+    """Key to sort files by: numbers by value (3096 before 12084), then the others by name."""
     digits = "".join(itertools.takewhile(str.isdecimal, path.stem))
     return (0, int(digits), path.name) if digits == path.stem else (1, 0, path.name)

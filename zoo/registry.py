@@ -8,7 +8,7 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -16,7 +16,19 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from minigrad import checkpoint
-from zoo.architectures import Denoiser, N2NPReLUUNet, N2NSimple, N2NUNet
+from zoo.architectures import (
+    BFRCNN,
+    BFDnCNN,
+    BFSDenseNet,
+    BFUNet,
+    Denoiser,
+    DnCNN,
+    KairDnCNN,
+    N2NPReLUUNet,
+    N2NSimple,
+    N2NUNet,
+    PCSTDnCNN,
+)
 
 
 class UnknownModelError(KeyError):
@@ -35,19 +47,21 @@ class Entry:
         make: the class; its keyword arguments are the network's.
         summary: one line.
         source: paper or origin.
+        defaults: arguments whose default is another here than in the class.
     """
 
     name: str
     make: type[Denoiser]
     summary: str
     source: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments with their defaults."""
         signature = inspect.signature(self.make.__init__)
         own = [p for p in signature.parameters.values() if p.name not in ("self", "dtype", "rng")]
-        return {p.name: p.default for p in own}
+        return {p.name: self.defaults.get(p.name, p.default) for p in own}
 
 
 REGISTRY: dict[str, Entry] = {
@@ -70,6 +84,55 @@ REGISTRY: dict[str, Entry] = {
             N2NUNet,
             "the Noise2Noise U-Net, 991,203 parameters",
             "Lehtinen et al., Noise2Noise (2018)",
+        ),
+        Entry(
+            "dncnn-s",
+            DnCNN,
+            "DnCNN for one noise level, 17 layers, 556,032 parameters",
+            "Zhang et al., Beyond a Gaussian denoiser (2017)",
+        ),
+        Entry(
+            "dncnn-b",
+            DnCNN,
+            "DnCNN for a range of noise levels, 20 layers, 667,008 parameters",
+            "Zhang et al., Beyond a Gaussian denoiser (2017)",
+            {"depth": 20},
+        ),
+        Entry(
+            "dncnn-kair",
+            KairDnCNN,
+            "DnCNN with merged batch norms (form R) or for training (BR), 555,137 parameters",
+            "Zhang et al., Beyond a Gaussian denoiser (2017), KAIR",
+        ),
+        Entry(
+            "bf-dncnn",
+            BFDnCNN,
+            "bias-free DnCNN (bias=True: the plain one), 665,856 parameters",
+            "Mohan et al., Robust and interpretable blind image denoising (2020)",
+        ),
+        Entry(
+            "bf-unet",
+            BFUNet,
+            "small bias-free U-Net, gray or colour, 233,024 parameters",
+            "Mohan et al. (2020); Vaksman and Elad, Patch-craft (2023)",
+        ),
+        Entry(
+            "bf-rcnn",
+            BFRCNN,
+            "bias-free recurrent network, one block used four times, 186,048 parameters",
+            "Mohan et al., Robust and interpretable blind image denoising (2020)",
+        ),
+        Entry(
+            "bf-sdensenet",
+            BFSDenseNet,
+            "bias-free simplified DenseNet of four blocks, 757,440 parameters",
+            "Mohan et al., Robust and interpretable blind image denoising (2020)",
+        ),
+        Entry(
+            "pcst-dncnn",
+            PCSTDnCNN,
+            "bias-free DnCNN for colour, with a norm of its own, 668,160 parameters",
+            "Vaksman and Elad, Patch-craft self-supervised training (2023)",
         ),
     )
 }
@@ -112,7 +175,7 @@ def create(name: str, **arguments: Any) -> Denoiser:
             raise TypeError(
                 f"{name}: no argument is called {key!r}; it takes {', '.join(known)}, dtype, rng"
             )
-    model = found.make(**arguments)
+    model = found.make(**{**found.defaults, **arguments})
     model.architecture = name
     model.arguments = {k: v for k, v in arguments.items() if k in known}
     return model
@@ -159,7 +222,7 @@ def load(path: str | Path) -> Denoiser:
         held = sum(array.size for array in arrays.values())
         name = metadata["architecture"]
         arguments = _arguments(name, metadata.get("arguments", "{}"), most=held)
-        model = create(name, **arguments, rng=_Blank(held))
+        model = create(name, **arguments, rng=Blank(held))
         model.load_state_dict(arrays)
         _check_dtypes(model)
     except Exception as error:  # a constructor says in many ways that an argument does not fit
@@ -210,7 +273,7 @@ def _check_dtypes(model: Denoiser) -> None:
         raise TypeError(f"tensors of {', '.join(sorted(found))}; expected one floating type")
 
 
-class _Blank(np.random.Generator):
+class Blank(np.random.Generator):
     """Draws zeros, and no more of them than a file of `held` values calls for.
 
     A network that is about to be loaded needs no random weights; and one that asks for more weights
@@ -220,7 +283,8 @@ class _Blank(np.random.Generator):
     def __init__(self, held: int) -> None:
         super().__init__(np.random.PCG64(0))
         self.held = held
-        self.left = 2 * held  # some draw twice: as a layer does, then by the paper's law
+        # Some draw twice, as a layer does and then by the paper's law, some biases that none keeps.
+        self.left = 3 * held
 
     def _zeros(self, shape: Any) -> np.ndarray:
         size = math.prod(shape)

@@ -8,7 +8,6 @@ The page stands alone: pictures are inside it, nothing is fetched. Drawing needs
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
@@ -29,12 +28,17 @@ from zoo.data.picture import with_channels
 from zoo.denoise import denoise_image
 from zoo.metrics import psnr_images
 from zoo.noise import Law, parse
+from zoo.page import STYLE, inline_png, inline_svg, number, table
+from zoo.patch_craft import Threshold
+from zoo.patch_craft.figure import figure as targets_figure
 from zoo.recipes import Recipe
+from zoo.training import crafted
 from zoo.training.contents import arrays_digest
 
 INSTALL = "pip install '.[plots]'"
 CROP = 256  # pixels that are shown of a photograph, before sub-pixel sampling 1,024
 PICTURES = 3
+TARGETS = 40  # bursts whose statistics are drawn
 FIRST_SEED = 10_000  # of the noise: far from the small numbers that recipes use
 INK, GRAY = "#1f4e79", "#767676"
 
@@ -65,8 +69,8 @@ class Example:
 
 
 def write(run: str | Path) -> list[Path]:
-    """Write `curves.png`, `before_after.png` and `report.html` into a run folder; returns their
-    paths.
+    """Write `curves.png`, `before_after.png` and `report.html` into a run folder, and `targets.png`
+    where targets were crafted; returns their paths.
 
     A run that has no weights yet gets its curves and the page only.
 
@@ -82,9 +86,14 @@ def write(run: str | Path) -> list[Path]:
     files = {"curves.png": _rendered(curves, "png")}
     if examples:
         files["before_after.png"] = _rendered(_grid(examples), "png")
-    pictures = [_inline_svg(_rendered(curves, "svg"))]
+    pictures = [("Curves", inline_svg(_rendered(curves, "svg")))]
+    targets = _targets(folder, log)
+    if targets is not None:
+        files["targets.png"] = _rendered(targets, "png")
+        pictures.append(("Targets", inline_png(files["targets.png"])))
     if examples:
-        pictures.append(_inline_png(files["before_after.png"]))
+        seen = "Photographs that training has not seen"
+        pictures.append((seen, inline_png(files["before_after.png"])))
     page = _page(folder, recipe, log, examples, pictures)
     files["report.html"] = page.encode()
     for name, content in files.items():
@@ -121,14 +130,14 @@ def _read_log(path: Path, damaged: bool = False) -> list[dict[str, Any]]:
         raise ReportError(f"{path}: no such file: the run has not logged anything")
     records: list[dict[str, Any]] = []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    for number, line in enumerate(lines[:-1], start=1):
+    for place, line in enumerate(lines[:-1], start=1):
         try:
             record = json.loads(line)
             records.append(dict(record))
         except (ValueError, TypeError) as error:
             if damaged:
                 continue
-            raise ReportError(f"{path}: line {number} is not a JSON object: {error}") from error
+            raise ReportError(f"{path}: line {place} is not a JSON object: {error}") from error
     return records
 
 
@@ -208,6 +217,15 @@ def _curves(log: list[dict[str, Any]], recipe: Recipe) -> Any:
     return figure
 
 
+def _targets(folder: Path, log: list[dict[str, Any]]) -> Any:
+    """The histogram behind crafted targets, and some of them; None for other runs."""
+    told = next((record for record in log if record.get("kind") == "targets"), None)
+    parts = crafted.stored(folder, TARGETS)
+    if told is None or not parts:
+        return None
+    return targets_figure(parts, Threshold(**{n: told[n] for n in Threshold._fields if n in told}))
+
+
 def _line(axes: Any, log: list[dict[str, Any]], kind: str, name: str, label: str) -> None:
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -268,28 +286,16 @@ def _rendered(figure: Any, kind: str) -> bytes:
 
 # --------------------------------------------------------------------------- the page
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-color: #222 } h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
-table { border-collapse: collapse } td, th { padding: .25rem .9rem .25rem 0; text-align: left }
-td.n, th.n { text-align: right } tr + tr td { border-top: 1px solid #e4e4e4 }
-pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: 13px }
-img, svg { max-width: 100%; height: auto }
-"""
-
 
 def _page(
     folder: Path,
     recipe: Recipe,
     log: list[dict[str, Any]],
     examples: list[Example],
-    pictures: list[str],
+    pictures: list[tuple[str, str]],
 ) -> str:
     """The page as HTML text."""
-    captions = ("Curves", "Photographs that training has not seen")
-    shown = "".join(
-        f"<h2>{caption}</h2>{picture}" for caption, picture in zip(captions, pictures, strict=False)
-    )
+    shown = "".join(f"<h2>{caption}</h2>{picture}" for caption, picture in pictures)
     config = (folder / "config.toml").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -298,7 +304,7 @@ def _page(
         f"<h2>Result</h2>{_results(log)}"
         f"{shown}{_example_table(examples, recipe)}"
         f"<h2>Configuration</h2><pre>{html.escape(config)}</pre>"
-        f"<h2>Environment</h2>{_table(_environment(folder))}"
+        f"<h2>Environment</h2>{table(_environment(folder))}"
     )
 
 
@@ -316,8 +322,8 @@ def _results(log: list[dict[str, Any]]) -> str:
         values = [r[name] for r in found if r.get(name) is not None]
         if values:
             figures = (noisy.get(name), max(values), values[-1])
-            rows.append((label, *map(_number, figures)))
-    return _table(rows, numbers=True, head=True)
+            rows.append((label, *map(number, figures)))
+    return table(rows, numbers=True, head=True)
 
 
 def _example_table(examples: list[Example], recipe: Recipe) -> str:
@@ -329,12 +335,12 @@ def _example_table(examples: list[Example], recipe: Recipe) -> str:
     rows: list[tuple[str, ...]] = [("photograph", "size", "noisy (dB)", "denoised (dB)")]
     for e in examples:
         size = f"{e.clean.shape[2]} x {e.clean.shape[1]}"
-        rows.append((e.name, size, _number(e.psnr_noisy), _number(e.psnr)))
+        rows.append((e.name, size, number(e.psnr_noisy), number(e.psnr)))
     protocol = (
         f"Noise {law.name}, minigrad.noise.Noise; peak 1, all pixels and channels; "
         "output clipped to [0, 1], not quantised; the noisy picture neither."
     )
-    return _table(rows, numbers=True, head=True) + f"<p>{html.escape(protocol)}</p>"
+    return table(rows, numbers=True, head=True) + f"<p>{html.escape(protocol)}</p>"
 
 
 def _environment(folder: Path) -> list[tuple[str, ...]]:
@@ -351,31 +357,6 @@ def _environment(folder: Path) -> list[tuple[str, ...]]:
         rows.append(("weights", weights.name))
         rows.append(("sha256 of the arrays in it", arrays_digest(checkpoint.load(weights)[0])))
     return rows
-
-
-def _table(rows: list[tuple[str, ...]], numbers: bool = False, head: bool = False) -> str:
-    parts = []
-    for index, row in enumerate(rows):
-        tag = "th" if head and index == 0 else "td"
-        cells = (
-            f"<{tag}{' class=n' if numbers and place else ''}>{html.escape(cell)}</{tag}>"
-            for place, cell in enumerate(row)
-        )
-        parts.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table>{''.join(parts)}</table>"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _inline_png(content: bytes) -> str:
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}">'
-
-
-def _inline_svg(content: bytes) -> str:
-    text = content.decode()
-    return text[text.index("<svg") :]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -18,7 +18,8 @@ class Denoiser(Composite):
     """A network from noisy to clean pictures, values in [0, 1] on both sides.
 
     Subclasses wire the paper's figure. Image sides inside `wire` must be divisible by `multiple`;
-    `denoise` takes any size.
+    `denoise` takes any size. A network that moves with its picture only by whole steps of pixels,
+    such as one with strides, says so by its `grid`.
     """
 
     channels: int = 3
@@ -72,6 +73,15 @@ class Denoiser(Composite):
     def dtype(self) -> np.dtype:
         """Dtype of the parameters."""
         return self.parameters()[0].value.dtype
+
+    @property
+    def grid(self) -> int:
+        """A picture moved by this many pixels gives the estimate, moved: tiles begin on this grid.
+
+        It is `multiple`, or a multiple of that: a network with strides that pads odd sides itself
+        takes every size (`multiple` 1), and still has a grid.
+        """
+        return self.multiple
 
 
 def pad_to_multiple(x: Array, multiple: int) -> Array:

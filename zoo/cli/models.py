@@ -202,13 +202,14 @@ def run_info(args: argparse.Namespace) -> int:
         "device": "cpu",
         "channels": model.channels,
         "multiple": model.multiple,
+        "grid": model.grid,
         "input": [1, model.channels, side, side],
         "layers": rows,
         "parameters": sum(p.value.size for p in model.parameters()),
         "macs": sum(row["macs"] for row in rows),
         "macs_per_pixel": sum(row["macs"] for row in rows) / side**2,
         "receptive_field": {
-            "block": field.multiple,
+            "block": field.grid,
             "before": list(field.before),
             "after": list(field.after),
             "size": list(field.size),
@@ -225,6 +226,11 @@ def run_info(args: argparse.Namespace) -> int:
 
 def _count(n: int) -> str:
     return f"{n:,}" if n else ""
+
+
+def _sides(multiple: int, grid: int) -> str:
+    padded = f"; padded inside to a multiple of {multiple}" if multiple > 1 else ""
+    return f"any{padded}" + (f"; tiles begin on a grid of {grid}" if grid > multiple else "")
 
 
 def _print_info(args: argparse.Namespace, record: dict[str, Any]) -> None:
@@ -250,9 +256,10 @@ def _print_info(args: argparse.Namespace, record: dict[str, Any]) -> None:
         f"parameters       {record['parameters']:,}",
         f"multiply-adds    {record['macs']:,} for this input, "
         f"{record['macs_per_pixel']:,.0f} a pixel",
-        f"sides            any; padded inside to a multiple of {record['multiple']}",
-        f"receptive field  {field['size'][0]} x {field['size'][1]} pixels for an aligned "
-        f"{block} x {block} block of the output "
+        f"sides            {_sides(record['multiple'], record['grid'])}",
+        f"receptive field  {field['size'][0]} x {field['size'][1]} pixels for "
+        + ("one pixel" if block == 1 else f"an aligned {block} x {block} block")
+        + " of the output "
         f"(measured: {top} above, {bottom} below, {left} left, {right} right)",
     )
     for line in lines:

@@ -109,15 +109,16 @@ def run_denoise(args: argparse.Namespace) -> int:
     device = first_line(args)
     _check(args)
     try:
-        weights = args.weights or str(default_weights())
+        weights = {3: args.weights} if args.weights else default_weights()
     except FileNotFoundError as error:
         raise CliError(str(error)) from error
-    model, _ = models.trained(weights)
-    model.to(device)
+    networks = {channels: models.trained(str(path))[0] for channels, path in weights.items()}
+    for network in networks.values():
+        network.to(device)
     try:
         with _progress(args, every=0.0) as show:
             results = denoise_files(
-                model,
+                networks,
                 args.inputs,
                 args.out,
                 overwrite=args.overwrite,
@@ -130,11 +131,12 @@ def run_denoise(args: argparse.Namespace) -> int:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{args.out}: {error.strerror or error}", MACHINE) from error
-    return _tell_results(args, device, weights, results)
+    used = args.weights or {"gray": weights[1], "colour": weights[3]}
+    return _tell_results(args, device, used, results)
 
 
 def _tell_results(
-    args: argparse.Namespace, device: str, weights: str, results: list[FileResult]
+    args: argparse.Namespace, device: str, weights: Any, results: list[FileResult]
 ) -> int:
     for result in results:
         if result.error is not None:

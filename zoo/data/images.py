@@ -8,7 +8,7 @@ Pictures are turned as their EXIF data or TIFF tag says, and keep their colour p
 | JPEG | gray, RGB, CMYK (converted) | gray, RGB, quality 95 |
 | BMP | gray, RGB, palette | gray, RGB |
 | WEBP | RGB, with alpha | RGB, with alpha, lossless |
-| TIFF (extra `tiff`) | gray, RGB, with alpha, 8, 16 bits, one page | the same |
+| TIFF (extra `tiff`) | gray, RGB, with alpha, 8, 16 bits, one page (`read_pages`: all) | the same |
 
 The kind of a file is told by its first bytes, not by its name; a size that the header declares is
 checked before anything is decoded.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
@@ -29,6 +29,8 @@ from zoo.data.picture import MAX_ICC, ImageError, Picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 256_000_000
+
+T = TypeVar("T")
 
 # Opened by class and not by Image.open, whose own limit is lower and a global of Pillow's.
 _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
@@ -63,18 +65,29 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     max_pixels: a larger declared size is refused before decoding.
     Raises: ImageError with the path and the reason.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            return _read(file, path, max_pixels)
-    except FileNotFoundError as error:
-        raise ImageError(path, "no such file") from error
-    except IsADirectoryError as error:
-        raise ImageError(path, "is a folder") from error
-    except PermissionError as error:
-        raise ImageError(path, "no permission to read") from error
-    except OSError as error:
-        raise ImageError(path, f"cannot be read: {error.strerror or error}") from error
+    return _opened(path, lambda file: _read(file, Path(path), max_pixels))
+
+
+def read_pages(
+    path: str | Path, which: slice = slice(None), *, max_pixels: int = MAX_PIXELS
+) -> list[Picture]:
+    """The pictures on the pages `which` of a TIFF file; another file has one page.
+
+    max_pixels: of all these pages together. Raises: ImageError with the path and the reason.
+    """
+    where = Path(path)
+    if not _is_tiff(where):
+        return [read_image(where, max_pixels=max_pixels)][which]
+    return _opened(where, lambda file: tiff.read_pages(file, where, max_pixels, which))
+
+
+def count_pages(path: str | Path) -> int:
+    """Number of pages of a TIFF file; 1 for another file, which is not looked into.
+
+    Raises: ImageError with the path and the reason.
+    """
+    where = Path(path)
+    return _opened(where, lambda file: tiff.count_pages(file, where)) if _is_tiff(where) else 1
 
 
 def write_image(path: str | Path, picture: Picture, *, quality: int = 95) -> None:
@@ -101,6 +114,26 @@ def check_writable(path: str | Path, picture: Picture) -> None:
 
 
 # --- reading -------------------------------------------------------------------------------------
+
+
+def _opened(path: str | Path, read: Callable[[BinaryIO], T]) -> T:
+    """What `read` makes of the open file; ImageError where it cannot be opened or read."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return read(file)
+    except FileNotFoundError as error:
+        raise ImageError(path, "no such file") from error
+    except IsADirectoryError as error:
+        raise ImageError(path, "is a folder") from error
+    except PermissionError as error:
+        raise ImageError(path, "no permission to read") from error
+    except OSError as error:
+        raise ImageError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _is_tiff(path: Path) -> bool:
+    return _opened(path, lambda file: file.read(4).startswith(tiff.SIGNATURES))
 
 
 def _read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:

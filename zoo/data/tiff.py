@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,21 +30,40 @@ def _tifffile(path: Path) -> Any:
 
 def read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
     """The one picture of a TIFF file: gray or RGB, with or without alpha, 8 or 16 bits."""
+    with _pages(file, path) as pages:
+        if len(pages) != 1:
+            raise ImageError(path, f"TIFF with {len(pages)} pages; only one is supported")
+        return _picture(pages[0], path, max_pixels, file.seek(0, 2))
+
+
+def read_pages(file: BinaryIO, path: Path, max_pixels: int, which: slice) -> list[Picture]:
+    """The pictures on the pages `which` of a TIFF file; max_pixels: of all of them together."""
+    pictures: list[Picture] = []
+    left = max_pixels
+    with _pages(file, path) as pages:
+        size = file.seek(0, 2)
+        for number in range(*which.indices(len(pages))):
+            pictures.append(_picture(pages[number], path, left, size))
+            left -= pictures[-1].pixels[0].size
+    return pictures
+
+
+def count_pages(file: BinaryIO, path: Path) -> int:
+    """Number of pages of a TIFF file, at least 1."""
+    with _pages(file, path) as pages:
+        if not len(pages):
+            raise ImageError(path, "TIFF without a page")
+        return len(pages)
+
+
+@contextmanager
+def _pages(file: BinaryIO, path: Path) -> Iterator[Any]:
+    """The pages of a TIFF file; whatever goes wrong with them becomes an ImageError."""
     tifffile = _tifffile(path)
     file.seek(0)
     try:
         with tifffile.TiffFile(file) as tiff:
-            if len(tiff.pages) != 1:
-                raise ImageError(path, f"TIFF with {len(tiff.pages)} pages; only one is supported")
-            page = tiff.pages[0]
-            _check(page, path, max_pixels, file.seek(0, 2))
-            values = page.asarray()
-            extra = len(page.extrasamples)
-            associated = _ASSOCIATED in page.extrasamples
-            orientation = int(_tag(page, _ORIENTATION, 1))
-            icc = _profile(page, path)
-            inverted = page.photometric == _WHITE_IS_ZERO
-            planar = page.planarconfig == _SEPARATE
+            yield tiff.pages
     except ImageError:
         raise
     # tifffile raises whatever a damaged field leads to: ValueError, KeyError, struct.error, ...
@@ -52,7 +72,13 @@ def read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
             reason = f"this kind of compressed TIFF needs the extra 'tiff' (imagecodecs): {error}"
             raise ImageError(path, reason) from error
         raise ImageError(path, f"damaged or unsupported TIFF: {error}") from error
-    if values.ndim == 3 and planar:
+
+
+def _picture(page: Any, path: Path, max_pixels: int, file_size: int) -> Picture:
+    _check(page, path, max_pixels, file_size)
+    values = page.asarray()
+    extra = len(page.extrasamples)
+    if values.ndim == 3 and page.planarconfig == _SEPARATE:
         values = values.transpose(1, 2, 0)  # (H, W, samples)
     if values.ndim not in (2, 3):
         raise ImageError(path, f"TIFF of shape {values.shape}; expected one gray or RGB picture")
@@ -60,13 +86,14 @@ def read(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
     if planes not in (1, 2, 3, 4) or extra != (planes in (2, 4)):
         raise ImageError(path, f"TIFF with {planes} channels, {extra} of them extra")
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    if inverted:
+    if page.photometric == _WHITE_IS_ZERO:
         values = np.iinfo(values.dtype).max - values
-    values = upright(values, orientation)
+    values = upright(values, int(_tag(page, _ORIENTATION, 1)))
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[planes]
     suffix = ";16" if values.dtype == np.uint16 else ""
+    icc = _profile(page, path)
     picture = Picture.from_levels(values, mode + suffix, has_alpha=planes in (2, 4), icc=icc)
-    return _divided_by_alpha(picture) if associated else picture
+    return _divided_by_alpha(picture) if _ASSOCIATED in page.extrasamples else picture
 
 
 def _divided_by_alpha(picture: Picture) -> Picture:

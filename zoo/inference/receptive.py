@@ -10,9 +10,9 @@ this is the last pixel, on one that falls the first, and both stay so in every l
 positive weights keep a monotone row monotone. The reach to one side is therefore exact on one of
 the two ramps.
 
-A network with pools or strides repeats itself only every `multiple` pixels. The reach is that of
-an aligned block of `multiple` output pixels (the union over all phases), which is what tiles on
-the stride grid need.
+A network with pools or strides repeats itself only every `grid` pixels. The reach is that of an
+aligned block of `grid` output pixels (the union over all phases), which is what tiles on that grid
+need.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ LARGEST_STRIP = 1 << 14
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How far an aligned block of `multiple` x `multiple` output pixels sees, in input pixels.
+    """How far an aligned block of `grid` x `grid` output pixels sees, in input pixels.
 
     before: reach above and to the left of the block, (vertical, horizontal).
     after: reach below and to the right of the block, (vertical, horizontal).
-    multiple: side of the block, the period of the network's grid.
+    grid: side of the block, the period of the network's grid.
     """
 
     before: tuple[int, int]
     after: tuple[int, int]
-    multiple: int
+    grid: int
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the input region that one aligned output block depends on."""
         vertical, horizontal = zip(self.before, self.after, strict=True)
-        return self.multiple + sum(vertical), self.multiple + sum(horizontal)
+        return self.grid + sum(vertical), self.grid + sum(horizontal)
 
     @property
     def halo(self) -> tuple[int, int, int, int]:
-        """(top, bottom, left, right) overlap of tiles: the reach, rounded up to the stride grid."""
-        m = self.multiple
-        top, left, bottom, right = (-(-reach // m) * m for reach in self.before + self.after)
+        """(top, bottom, left, right) overlap of tiles: the reach, rounded up to the grid."""
+        g = self.grid
+        top, left, bottom, right = (-(-reach // g) * g for reach in self.before + self.after)
         return top, bottom, left, right
 
 
@@ -65,8 +65,9 @@ def receptive_field(model: Module) -> ReceptiveField:
     """The measured field of `model`, which maps (N, `model.channels`, H, W) to the same height
     and width.
 
-    H and W are multiples of `model.multiple`. The result depends on the wiring alone, so it is
-    kept for each architecture and set of constructor arguments (the text of `repr(model)`).
+    H and W are multiples of `model.multiple`, and its grid is `model.grid`. The result depends on
+    the wiring alone, so it is kept for each architecture and set of constructor arguments (the text
+    of `repr(model)`).
 
     Raises:
         ValueError: the output has another height or width than the input, or the field exceeds
@@ -78,7 +79,7 @@ def receptive_field(model: Module) -> ReceptiveField:
         # The products are small: a second thread gains little, and on a busy machine costs much.
         with threadpool_limits(limits=1, user_api="blas"):
             (top, bottom), (left, right) = (_reach(twin, axis) for axis in (2, 3))
-        _measured[key] = ReceptiveField((top, left), (bottom, right), multiple_of(model))
+        _measured[key] = ReceptiveField((top, left), (bottom, right), grid_of(model))
     return _measured[key]
 
 
@@ -87,20 +88,27 @@ def multiple_of(model: Module) -> int:
     return int(getattr(model, "multiple", 1))
 
 
+def grid_of(model: Module) -> int:
+    """The step by which tiles may begin; that of `multiple_of` when the model states none."""
+    return int(getattr(model, "grid", multiple_of(model)))
+
+
 def positive_copy(model: Module) -> Any:
     """A float64 copy on the CPU whose weights are all equal and positive, without biases or
-    running means.
+    running means; norms leave their input as it is.
 
     Each weight is 1 / (number of weights of one output): layers average, so that values stay near
-    those of the input, no sigmoid saturates and no product of weights underflows.
+    those of the input, no sigmoid saturates and no product of weights underflows. What is a factor
+    for each channel (of a norm, a PReLU) is 1.
     """
     twin = copy.deepcopy(model).to("cpu").astype(np.float64).eval()
     for parameter in twin.parameters():
         shape = parameter.value.shape
-        value = 1.0 / math.prod(shape[1:]) if len(shape) > 1 else float(parameter.name != "bias")
+        averages = parameter.name == "weight" and len(shape) > 1
+        value = 1.0 / math.prod(shape[1:]) if averages else float(parameter.name != "bias")
         parameter.value = np.full(shape, value)
     for module in twin.modules():
-        for name, value in (("running_mean", 0.0), ("running_var", 1.0)):
+        for name, value in (("running_mean", 0.0), ("running_var", 1.0), ("running_sd", 1.0)):
             if name in module.buffer_names and getattr(module, name) is not None:
                 getattr(module, name).fill(value)
     return twin
@@ -109,17 +117,17 @@ def positive_copy(model: Module) -> Any:
 def _reach(twin: Any, axis: int) -> tuple[int, int]:
     """(before, after) reach of an aligned block along one axis of the positive network.
 
-    A strip, long along `axis` and `multiple` wide, carries the block in its middle. The strip is
+    A strip, long along `axis` and `grid` wide, carries the block in its middle. The strip is
     doubled until the reach keeps a distance of two blocks from its ends: nearer, the zeros
     outside could have turned a pool away from the side that the ramp chooses.
     """
-    m = multiple_of(twin)
-    margin = max(6 * m, 32 // m * m)
-    while 2 * margin + m <= LARGEST_STRIP:
+    g = grid_of(twin)
+    margin = max(6 * g, 32 // g * g)
+    while 2 * margin + g <= LARGEST_STRIP:
         falling = _support(twin, axis, margin, falling=True)
         rising = _support(twin, axis, margin, falling=False)
         before, after = max(falling[0], rising[0]), max(falling[1], rising[1])
-        if max(before, after) <= margin - 2 * m:
+        if max(before, after) <= margin - 2 * g:
             return before, after
         margin *= 2
     raise ValueError(
@@ -129,11 +137,11 @@ def _reach(twin: Any, axis: int) -> tuple[int, int]:
 
 
 def _support(twin: Any, axis: int, margin: int, *, falling: bool) -> tuple[int, int]:
-    m = multiple_of(twin)
-    length = 2 * margin + m
+    g = grid_of(twin)
+    length = 2 * margin + g
     ramp = np.linspace(1.0, 2.0, length)
     ramp = ramp[::-1] if falling else ramp
-    strip = np.broadcast_to(ramp, (1, twin.channels, m, length))  # (1, C, m, L)
+    strip = np.broadcast_to(ramp, (1, twin.channels, g, length))  # (1, C, g, L)
     x = np.ascontiguousarray(strip if axis == 3 else strip.swapaxes(2, 3))
     # The definitions give exact zeros outside the support; a fast algorithm may leave rounding
     # there.
@@ -146,11 +154,11 @@ def _support(twin: Any, axis: int, margin: int, *, falling: bool) -> tuple[int, 
             )
         dy = np.zeros_like(y)
         block = [slice(None)] * 4
-        block[axis] = slice(margin, margin + m)
+        block[axis] = slice(margin, margin + g)
         dy[tuple(block)] = 1.0
         dx = vjp(dy)
     others = tuple(a for a in range(4) if a != axis)
     seen = np.flatnonzero(np.abs(dx).sum(axis=others))
     if seen.size == 0:
         return 0, 0
-    return max(0, margin - int(seen[0])), max(0, int(seen[-1]) - (margin + m - 1))
+    return max(0, margin - int(seen[0])), max(0, int(seen[-1]) - (margin + g - 1))

@@ -1,7 +1,7 @@
 """Cutting a picture into tiles so that the tiled result equals the whole one.
 
-A tile is written on the network's stride grid. What is read for it is larger, by exactly the
-measured receptive field rounded up to that grid, and ends where the picture ends. Every written
+A tile is written on the network's grid. What is read for it is larger, by exactly the measured
+receptive field rounded up to that grid, and ends where the picture ends. Every written
 pixel therefore sees the same numbers as in one pass over the whole picture, the zeros of the
 convolutions at the picture's border included.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from minigrad.backend import array_module, to_device, to_host
 from zoo.architectures import Denoiser, pad_to_multiple
-from zoo.inference.receptive import multiple_of, receptive_field
+from zoo.inference.receptive import grid_of, multiple_of, receptive_field
 
 WORKING_BYTES = 1 << 30
 """What one pass of the network may hold on a CPU, beside the picture and the result; at most a
@@ -69,7 +69,7 @@ def plan(model: Denoiser, height: int, width: int, tile: int | None = None) -> P
     Raises:
         ValueError: `tile` is below 1.
     """
-    m = multiple_of(model)
+    m, g = multiple_of(model), grid_of(model)
     if tile is not None and tile < 1:
         raise ValueError(f"tile: expected at least 1 pixel, got {tile}")
     padded = (_up(height, m), _up(width, m))
@@ -80,16 +80,16 @@ def plan(model: Denoiser, height: int, width: int, tile: int | None = None) -> P
             return Plan(padded, (0, 0, 0, 0), whole=True)
         halo = receptive_field(model).halo
         around = max(halo[0] + halo[1], halo[2] + halo[3])
-        side = (int(math.sqrt(largest)) - around) // m * m
-        if side < m:
+        side = (int(math.sqrt(largest)) - around) // g * g
+        if side < g:
             note = (
-                f"the receptive field needs {around + m} x {around + m} pixels for one tile, more "
+                f"the receptive field needs {around + g} x {around + g} pixels for one tile, more "
                 f"than the working memory of {working_bytes(model) >> 20} MiB allows; "
                 "going on with the smallest tile"
             )
-        side = max(side, m)
+        side = max(side, g)
     else:
-        side = _up(tile, m)
+        side = _up(tile, g)
         if side >= max(padded):
             return Plan(padded, (0, 0, 0, 0), whole=True)
         halo = receptive_field(model).halo
@@ -99,14 +99,14 @@ def plan(model: Denoiser, height: int, width: int, tile: int | None = None) -> P
                 f"each tile of {side} pixels reads {side + around}, because the receptive field "
                 f"asks for {around} more: a larger tile is faster"
             )
-    sides = (_even(padded[0], side, m), _even(padded[1], side, m))
+    sides = (_even(padded[0], side, g), _even(padded[1], side, g))
     return Plan(sides, halo, whole=False, note=note)
 
 
 def boxes(plan: Plan, height: int, width: int, multiple: int) -> Iterator[Box]:
     """The tiles of a picture of `height` x `width` pixels, row by row.
 
-    `read` lies inside the picture padded to the grid, `write` inside the picture.
+    `read` lies inside the picture padded to `multiple`, `write` inside the picture.
     """
     top, bottom, left, right = plan.halo
     for y0 in range(0, height, plan.tile[0]):
@@ -159,10 +159,10 @@ def halved(plan: Plan, model: Denoiser) -> Plan | None:
     """A plan with tiles of half the side, for when memory ran out; None when they cannot be
     smaller.
     """
-    m = multiple_of(model)
-    if max(plan.tile) <= m:
+    g = grid_of(model)
+    if max(plan.tile) <= g:
         return None
-    height, width = (max(m, _up(side // 2, m)) for side in plan.tile)
+    height, width = (max(g, _up(side // 2, g)) for side in plan.tile)
     note = f"no memory for tiles of {max(plan.tile)} pixels; going on with {max(height, width)}"
     return Plan((height, width), receptive_field(model).halo, whole=False, note=note)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "weights"
 """Where the bundled weights are."""
-DEFAULT = "n2n-gaussian"
-"""The bundled weights that `zoo denoise` uses."""
+DEFAULTS = {1: "n2n-gaussian", 3: "n2n-gaussian"}
+"""The bundled weights that `zoo denoise` uses, by the channels of a picture."""
 IN_A_RUN = "model.safetensors"
 
 
@@ -16,19 +16,20 @@ def bundled_weights() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
 
 
-def default_weights() -> Path:
-    """The bundled weights that are used when none are named.
+def default_weights() -> dict[int, Path]:
+    """The bundled weights that are used when none are named, by the channels of a picture.
 
     Raises:
-        FileNotFoundError: this installation has none.
+        FileNotFoundError: this installation lacks them.
     """
-    path = FOLDER / f"{DEFAULT}.safetensors"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: the bundled weights are missing; give --weights FILE, or train some with "
-            "`zoo train n2n-gaussian --out RUN`"
-        )
-    return path
+    paths = {channels: FOLDER / f"{name}.safetensors" for channels, name in DEFAULTS.items()}
+    for channels, path in paths.items():
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: the bundled weights are missing; give --weights FILE, or train some with "
+                f"`zoo train {DEFAULTS[channels]} --out RUN`"
+            )
+    return paths
 
 
 def weights_file(name: str | Path) -> Path | None:

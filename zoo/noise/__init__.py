@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from zoo.noise.bernoulli import Bernoulli
-from zoo.noise.gaussian import Brown, Gaussian
+from zoo.noise.gaussian import Brown, Correlated, Gaussian, box_correlated
 from zoo.noise.impulse import Impulse
 from zoo.noise.law import Latent, Law, LawError, LevelLaw, Observation
 from zoo.noise.parse import LAWS, parse
@@ -25,6 +25,8 @@ __all__ = [
     "Latent",
     "Gaussian",
     "Brown",
+    "Correlated",
+    "box_correlated",
     "Poisson",
     "Bernoulli",
     "Text",

@@ -10,7 +10,7 @@ from zoo.objectives.regression import LOSSES, Regression
 
 
 class Entry(NamedTuple):
-    """An objective: its class, and what the sampler gives as the target, "noisy" or "clean"."""
+    """An objective: its class, and the target it learns: "noisy", "clean", or "crafted"."""
 
     make: type[Regression]
     target: str
@@ -19,6 +19,7 @@ class Entry(NamedTuple):
 OBJECTIVES: dict[str, Entry] = {
     "noise2noise": Entry(Regression, "noisy"),
     "noise2clean": Entry(Regression, "clean"),
+    "patch-craft": Entry(Regression, "crafted"),
 }
 
 

@@ -6,6 +6,7 @@ from zoo.recipes.config import RecipeError, from_toml, override, to_toml
 from zoo.recipes.schema import (
     Checkpoints,
     Optimiser,
+    PatchCraft,
     Recipe,
     Sampler,
     Schedule,
@@ -17,6 +18,7 @@ from zoo.recipes.table import get, list_recipes
 __all__ = [
     "Checkpoints",
     "Optimiser",
+    "PatchCraft",
     "Recipe",
     "RecipeError",
     "Sampler",

@@ -11,7 +11,7 @@ from minigrad.noise import Noise
 from zoo import noise, objectives, registry
 from zoo.data.images import SUFFIXES
 from zoo.recipes.config import RecipeError, checked, unknown_key
-from zoo.recipes.schema import STORED, Recipe, Stage
+from zoo.recipes.schema import STORED, PatchCraft, Recipe, Sampler, Stage
 
 
 def check(recipe: Recipe) -> None:
@@ -23,7 +23,16 @@ def check(recipe: Recipe) -> None:
     for number, stage in enumerate(recipe.stages):
         where = f"stages.{number}"
         _check_stage(stage, where)
-        if pairs:
+        crafted = objectives.entry(stage.objective).target == "crafted"
+        if crafted != (recipe.patch_craft is not None):
+            having = "without" if crafted else "with"
+            raise RecipeError(
+                f"{where}.objective: 'patch-craft' and the recipe's table `patch_craft` belong "
+                f"together, got {stage.objective!r} {having} it"
+            )
+        if recipe.patch_craft is not None:
+            _check_crafted(stage, where, recipe, recipe.patch_craft)
+        elif pairs:
             _check_stored(stage, where, Path(str(recipe.data)))
         else:
             _check_sampled(stage, where, recipe.data)
@@ -137,6 +146,48 @@ def _check_stored(stage: Stage, where: str, path: Path) -> None:
                 f"{where}.sampler.{name}: it comes before the noise, which {path.name} has "
                 f"already; add --set {where}.sampler.{name}={'false' if name == 'recolour' else 0}"
             )
+
+
+def _check_crafted(stage: Stage, where: str, recipe: Recipe, how: PatchCraft) -> None:
+    """A stage that learns from patch-craft targets."""
+    for name in ("patch", "skip", "stride", "frames", "size", "bins"):
+        _positive(f"patch_craft.{name}", getattr(how, name))
+    for name in ("reach", "copies", "std_num", "shift", "rotation"):
+        _at_least_zero(f"patch_craft.{name}", getattr(how, name))
+    if how.patch < 2:
+        raise RecipeError(f"patch_craft.patch: expected at least 2, got {how.patch}")
+    if how.frames < 3 or how.frames % 2 == 0:
+        raise RecipeError(f"patch_craft.frames: expected an odd number from 3, got {how.frames}")
+    if not 0 <= how.hard <= 1:
+        raise RecipeError(f"patch_craft.hard: expected a share, 0 to 1, got {how.hard}")
+    stored = stage.sampler.noise == STORED
+    if how.synthetic is not None:
+        _positive("patch_craft.synthetic", how.synthetic)
+        if stored:
+            raise RecipeError(
+                f"{where}.sampler.noise: bursts made of photographs need a law, got {STORED!r}"
+            )
+        if stage.sampler.size > how.size:
+            raise RecipeError(
+                f"{where}.sampler.size: a tile of {stage.sampler.size} pixels does not fit into "
+                f"frames of {how.size} (patch_craft.size)"
+            )
+    elif recipe.data is None or not Path(recipe.data).is_dir():
+        raise RecipeError(
+            f"data: expected a folder of bursts, got {recipe.data or 'the bundled photographs'}; "
+            "patch_craft.synthetic makes bursts of photographs"
+        )
+    if stage.sampler != recipe.stages[0].sampler:
+        raise RecipeError(f"{where}.sampler: all stages learn from the same patch-craft pairs")
+    if stage.micro_batches != 1:
+        raise RecipeError(f"{where}.micro_batches: expected 1, since batches vary in size")
+    if stage.loss == "masked_mse":
+        raise RecipeError(f"{where}.loss: masked_mse needs masks, patch-craft has none")
+    plain = Sampler(stage.sampler.noise, size=stage.sampler.size)
+    if stage.sampler != plain:
+        raise RecipeError(f"{where}.sampler: only noise and size are used with patch-craft")
+    if not stored:
+        _law(f"{where}.sampler.noise", stage.sampler.noise)
 
 
 def _check_optimiser(stage: Stage, where: str) -> None:

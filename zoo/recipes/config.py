@@ -52,7 +52,7 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
         keys = path.strip().split(".")
         if not equals or not all(keys):
             raise RecipeError(f"setting {setting!r}: expected PATH=VALUE, such as seed=1")
-        recipe = _replaced(recipe, Recipe, keys, _parsed(text.strip()), done="")
+        recipe = _replaced(recipe, Recipe, keys, parsed(text.strip()), done="")
     return recipe
 
 
@@ -100,7 +100,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parsed(text: str) -> Any:
+def parsed(text: str) -> Any:
     """A TOML value, else the text itself."""
     try:
         table = tomllib.loads(f"value = {text}")

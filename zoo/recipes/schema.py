@@ -77,6 +77,38 @@ class Sampler:
 
 
 @dataclass(frozen=True)
+class PatchCraft:
+    """How bursts of noisy frames become training pairs; the defaults are those published for
+    synthetic noise. See `zoo.patch_craft`.
+
+    The frames are those of the bursts in `Recipe.data`, noisy as they are where the sampler's noise
+    is "stored"; else they are clean, and its law is added to each. With `synthetic`, so many bursts
+    are made of the photographs in `data`: shifted and turned crops. Tiles have the sampler's size.
+
+    filter: leave out the pairs whose target does not fit (`std_num`, `bins` set the threshold).
+    """
+
+    patch: int = 33  # pixels, side of a patch
+    reach: int = 37  # pixels, the largest displacement that is searched
+    skip: int = 1  # pixels between displacements
+    second: int | None = None  # reach of a second search with step 1
+    stride: int = 30  # pixels between tiles
+    copies: int = 1  # augmented copies of a tile
+    frames: int = 7
+    replicate: bool = False  # every frame of a burst is the input once, not the middle one alone
+    images: int | None = None  # patch-craft images that the statistics look at; None for all
+    filter: bool = True
+    bins: int = 50_001
+    std_num: float = 3.0
+    strict_official: bool = False  # lose the tiles that the published training lost
+    synthetic: int | None = None
+    size: int = 230  # pixels, height and width of a synthetic frame
+    shift: int = 4  # pixels
+    rotation: float = 0.0  # degrees
+    hard: float = 0.0  # share of the bursts whose other frames show another place
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stretch of training: an objective, its data, its optimiser.
 
@@ -123,6 +155,7 @@ class Checkpoints:
 class Recipe:
     """Everything that decides the outcome of a training run.
 
+    patch_craft: how bursts become pairs, for the objective of that name.
     model, model_args: name and constructor arguments of the network.
     data: folder of pictures, or file of stored pairs; None for the bundled photographs.
     start: weights that training begins with: a file, a run folder, or the name of bundled weights;
@@ -138,6 +171,7 @@ class Recipe:
     data: str | None = None
     start: str | None = None
     dtype: Literal["float32", "float64"] = "float32"
+    patch_craft: PatchCraft | None = None
     validation: Validation = Validation()
     checkpoint: Checkpoints = Checkpoints()
 

@@ -7,13 +7,16 @@ import difflib
 import fnmatch
 from pathlib import Path
 
-from zoo.recipes import noise2noise
+from zoo.recipes import gaussian, noise2noise, patch_craft
 from zoo.recipes.config import RecipeError, from_toml
 from zoo.recipes.schema import Recipe
 
 _LARGEST = 1_000_000  # bytes of a recipe file
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in noise2noise.RECIPES}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (*noise2noise.RECIPES, *gaussian.RECIPES, *patch_craft.RECIPES)
+}
 
 
 def list_recipes(pattern: str = "*") -> list[str]:

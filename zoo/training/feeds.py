@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from zoo.architectures import Denoiser
 from zoo.objectives.base import Batch
+from zoo.progress import Progress
 from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import Recipe
+from zoo.training.crafted import CraftedFeed
 from zoo.training.judging import Tiles
 from zoo.training.photographs import PhotographFeed
 from zoo.training.stored import StoredFeed
@@ -25,6 +28,13 @@ class Feed(Protocol):
     contents: dict[str, Any]
     notes: list[str]
 
+    def prepare(
+        self, run: Path, progress: Progress, stop: Callable[[], bool]
+    ) -> dict[str, Any] | None:
+        """What must be computed before the first batch, kept in the run folder; what it came to,
+        for the log. None when there is nothing, or when `stop()` said so before the end.
+        """
+
     def batches(self, number: int) -> Callable[[int], Batch]:
         """`batch(step)` of stage `number`: a pure function of the stage's own step 0, 1, ..."""
 
@@ -40,6 +50,8 @@ def feed(recipe: Recipe, network: Denoiser) -> Feed:
                 f"stages.{number}.sampler.size: expected a multiple of {network.multiple} "
                 f"for {recipe.model}, got {stage.sampler.size}"
             )
+    if recipe.patch_craft is not None:
+        return CraftedFeed(recipe, network.channels)
     if recipe.stored_pairs:
         return StoredFeed(recipe, network.channels)
     return PhotographFeed(recipe, network.channels)

@@ -15,6 +15,7 @@ import numpy as np
 from zoo import data, noise, objectives
 from zoo.data import Photographs
 from zoo.objectives.base import Batch
+from zoo.progress import Progress
 from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import Recipe
 from zoo.training.contents import contents
@@ -38,7 +39,7 @@ class PhotographFeed:
         least = max(noise.parse(s.sampler.noise).scale * s.sampler.size for s in recipe.stages)
         tile = _judged_law(recipe).scale * _judged_size(recipe)
         self._train = self._read("training", train, channels, least)
-        self.validation = _tiles(recipe, self._read("validation", judged, channels, tile))
+        self.validation = tiles(recipe, self._read("validation", judged, channels, tile))
         self.contents = contents({"train": train, "validation": judged})
 
     def _read(self, part: str, paths: Files, channels: int, least: int) -> Photographs:
@@ -57,6 +58,9 @@ class PhotographFeed:
         if small:
             self.notes.append(f"{part}: using {len(kept)} of {len(read)} pictures ({reason})")
         return Photographs(kept)
+
+    def prepare(self, run: Path, progress: Progress, stop: Callable[[], bool]) -> None:
+        """Nothing: batches are made as they are needed."""
 
     def batches(self, number: int) -> Callable[[int], Batch]:
         """`batch(step)` of stage `number`: a pure function of the stage's own step 0, 1, ..."""
@@ -132,7 +136,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
-def _tiles(recipe: Recipe, photographs: Photographs) -> Tiles:
+def tiles(recipe: Recipe, photographs: Photographs) -> Tiles:
     """The tiles that the network is judged on, the same in every run of the recipe."""
     sampler = data.PairSampler(
         photographs,

@@ -15,6 +15,7 @@ import numpy as np
 from zoo import data
 from zoo.data import FixedSampler, to_unit
 from zoo.objectives.base import Batch
+from zoo.progress import Progress
 from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import Recipe
 from zoo.training.contents import contents
@@ -52,6 +53,9 @@ class StoredFeed:
         self.validation = Tiles(*(to_unit(part).astype(recipe.dtype) for part in tiles))
         self.contents = contents({"train": [path], "validation": used})
         self.notes = [f"training: {len(train[0])} pairs of {path.name}", f"validation: {told}"]
+
+    def prepare(self, run: Path, progress: Progress, stop: Callable[[], bool]) -> None:
+        """Nothing: batches are made as they are needed."""
 
     def batches(self, number: int) -> Callable[[int], Batch]:
         """`batch(step)` of stage `number`: a pure function of the stage's own step 0, 1, ..."""

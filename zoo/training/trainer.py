@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import module_for, to_device
+from minigrad.replay import noises
 from zoo import objectives, registry
 from zoo.machine import differences, environment
 from zoo.objectives.base import Batch, Objective, split
@@ -106,7 +107,6 @@ class Trainer:
 
         An exception between two steps leaves a checkpoint too, unless numbers are not finite.
         """
-        self.progress.start(self.recipe.steps, self.position.step)
         try:
             # Numbers that overflow are found by `_stop_if_bad`, which names step and layer.
             with np.errstate(all="ignore"):
@@ -115,6 +115,7 @@ class Trainer:
                     self._validate(record=True)
                     self.whole = True
                     self._save()
+                self._prepare(stop)
                 while self.position.step < self.recipe.steps and not stop():
                     self._advance(record=True)
                 self._save_if_new()
@@ -128,6 +129,13 @@ class Trainer:
             self.progress.stop()
             self.batches.close()
         return "finished" if self.position.step == self.recipe.steps else "stopped"
+
+    def _prepare(self, stop: Callable[[], bool]) -> None:
+        """Have the feed do what comes before the first batch; the log tells it once."""
+        told = self.feed.prepare(self.run.folder, self.progress, stop)
+        if told is not None and self.position.step == 0:
+            self.run.log.write(self._line("targets", **told))
+        self.progress.start(self.recipe.steps, self.position.step)
 
     def _advance(self, record: bool) -> None:
         """One step, and whatever is due after it; `record` False writes nothing."""
@@ -143,6 +151,8 @@ class Trainer:
         self.whole = False
         self.optimiser.lr = self.schedule.lr(local)
         self.objective.anneal(local / stage.steps)
+        for noise in noises(self.objective):  # a draw hangs on the step, not on the draws before it
+            noise.at(self.position.step)
         outputs = self.objective.training_step(micro, self.optimiser)
         self.position.step += 1
         self.position.images += images

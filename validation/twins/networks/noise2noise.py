@@ -1,4 +1,4 @@
-"""The networks of the zoo in PyTorch, by the same papers and under the same state-dict keys.
+"""Twins of the noise2noise networks.
 
 A block that is used at several scales is one object listed several times, so that its parameters,
 their gradients and its aliases in the state dict behave as those of the zoo.
@@ -148,11 +148,3 @@ class UNet(nn.Module):
 
     def _conv(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return F.leaky_relu(self.get_submodule(name)(x), 0.1)
-
-
-TWINS: dict[str, type[nn.Module]] = {
-    "n2n-simple": Simple,
-    "n2n-prelu-unet": PReLUUNet,
-    "n2n-unet": UNet,
-}
-"""For each name of the registry the class that equals it, with the same constructor arguments."""

@@ -1,0 +1,118 @@
+"""Constructor arguments of each network of the zoo, from the shapes of its tensors.
+
+One entry a network: what it adds to a new network is one function here. What shapes do not tell
+(whether a U-Net returns the noise, how often a block is used) is left to the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def arguments(model: str, shapes: Shapes) -> dict[str, Any]:
+    """The arguments that the shapes tell; {} when they are not those of this network at all."""
+    try:
+        return _FAMILIES[model](shapes) if model in _FAMILIES else {}
+    except (KeyError, IndexError):  # a tensor that every such network has is missing
+        return {}
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """How many names match the regular expression as a whole."""
+    return sum(bool(re.fullmatch(pattern, name)) for name in shapes)
+
+
+def _chain(first: str, weights: str) -> Callable[[Shapes], dict[str, Any]]:
+    """A chain of convolutions: the name of the first, and the pattern of all their names."""
+
+    def found(shapes: Shapes) -> dict[str, Any]:
+        features, channels = shapes[first][:2]
+        depth = sum(
+            len(shape) == 4 and bool(re.fullmatch(weights, name)) for name, shape in shapes.items()
+        )
+        return {"channels": channels, "features": features, "depth": depth}
+
+    return found
+
+
+_dncnn = _chain("dncnn.0.weight", r"dncnn\.\d+\.weight")
+
+
+def _kair(shapes: Shapes) -> dict[str, Any]:
+    normed = any(name.endswith(".running_mean") for name in shapes)
+    chain = _chain("model.0.weight", r"model\.\d+\.weight")(shapes)
+    return {**chain, "form": "BR" if normed else "R"}
+
+
+def _bf_dncnn(shapes: Shapes) -> dict[str, Any]:
+    conv = r"(first_layer|hidden_layer_list\.\d+|last_layer)\.weight"
+    return {**_chain("first_layer.weight", conv)(shapes), "bias": "first_layer.bias" in shapes}
+
+
+def _bf_unet(shapes: Shapes) -> dict[str, Any]:
+    features, channels = shapes["conv1.weight"][:2]
+    return {"channels": channels, "features": features, "bias": "conv1.bias" in shapes}
+
+
+def _block(shapes: Shapes, prefix: str) -> dict[str, Any]:
+    """What RCNN and SDenseNet share."""
+    return {
+        "features": shapes[f"{prefix}.first_layer.weight"][0],
+        "hidden": _count(shapes, re.escape(prefix) + r"\.hidden_layer_list\.\d+\.weight"),
+        "bias": f"{prefix}.first_layer.bias" in shapes,
+    }
+
+
+def _bf_rcnn(shapes: Shapes) -> dict[str, Any]:
+    return {"channels": shapes["cnn.last_layer.weight"][0], **_block(shapes, "cnn")}
+
+
+def _bf_sdensenet(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "channels": shapes["cnn_list.0.first_layer.weight"][1],
+        "max_stage": _count(shapes, r"cnn_list\.\d+\.first_layer\.weight"),
+        **_block(shapes, "cnn_list.0"),
+    }
+
+
+def _n2n_simple(shapes: Shapes) -> dict[str, Any]:
+    features, channels = shapes["0.weight"][:2]
+    upsampling = "nearest" if "4.1.weight" in shapes else "transpose"
+    return {"channels": channels, "features": features, "upsampling": upsampling}
+
+
+def _n2n_prelu_unet(shapes: Shapes) -> dict[str, Any]:
+    features, channels = shapes["conv0.weight"][:2]
+    return {
+        "channels": channels,
+        "features": features,
+        "depth": _count(shapes, r"eblocks\.\d+\.conv\.weight"),
+        "stem_activation": "prelu" if "relu.weight" in shapes else "relu",
+        "decoder_features": shapes["dblocks.0.conv0.weight"][0],
+    }
+
+
+def _n2n_unet(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "channels": shapes["enc_conv0.weight"][1],
+        "out_channels": shapes["dec_conv1c.weight"][0],
+    }
+
+
+_FAMILIES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
+    "n2n-simple": _n2n_simple,
+    "n2n-prelu-unet": _n2n_prelu_unet,
+    "n2n-unet": _n2n_unet,
+    "dncnn-s": _dncnn,
+    "dncnn-b": _dncnn,
+    "dncnn-kair": _kair,
+    "bf-dncnn": _bf_dncnn,
+    "bf-unet": _bf_unet,
+    "bf-rcnn": _bf_rcnn,
+    "bf-sdensenet": _bf_sdensenet,
+    "pcst-dncnn": _chain("conv_layers.0.weight", r"conv_layers\.\d+\.weight"),
+}

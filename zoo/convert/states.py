@@ -1,0 +1,135 @@
+"""State dicts in what a checkpoint holds: where they are, and under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.convert.budget import Budget, Refused, shown
+from zoo.convert.records import Made, NumpyArray, Tensor, View
+
+_DEEPEST = 100
+_MODULE = 1000
+_AVOIDED = ("optim", "sched")
+
+
+@dataclass
+class State:
+    """A state dict, and the place where it was found, such as `checkpoint.model.0`."""
+
+    place: str
+    tensors: dict[str, Tensor]
+
+    def named(self) -> Iterator[dict[str, Tensor]]:
+        """The tensors under their names, and under shorter ones: wrappers such as DataParallel put
+        a word before all names.
+        """
+        tensors = self.tensors
+        yield tensors
+        for _ in range(3):
+            first = {name.partition(".")[0] for name in tensors}
+            if len(first) != 1 or not all("." in name for name in tensors):
+                return
+            tensors = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
+            yield tensors
+
+
+def states(value: Any, budget: Budget) -> list[State]:
+    """Every state dict: a table whose keys are texts and whose values are tensors; every module.
+
+    What optimisers and schedules keep is left out.
+
+    Raises: Refused when the contents are nested too deep, or are too many.
+    """
+    found: list[State] = []
+    level, seen = [("", value)], {id(value)}
+    for _ in range(_DEEPEST):
+        below: list[tuple[str, Any]] = []
+        for place, item in level:
+            tensors = _tensors(item, budget)
+            if tensors:
+                found.append(State(place or "the file itself", tensors))
+                continue
+            for name, part in _parts(item):
+                budget.step(len(place))
+                if id(part) in seen or any(word in name.lower() for word in _AVOIDED):
+                    continue
+                seen.add(id(part))
+                below.append((f"{place}.{name}" if place else name, part))
+        if not below:
+            return found
+        level = below
+    raise Refused(f"it nests deeper than {_DEEPEST} levels")
+
+
+def _parts(item: Any) -> Iterator[tuple[str, Any]]:
+    """What an object consists of, with a name for each part."""
+    if isinstance(item, dict):
+        for key, part in item.items():
+            if isinstance(part, dict | list | tuple | Made):
+                yield (shown(key).strip("'") if isinstance(key, str) else shown(key)), part
+    elif isinstance(item, list | tuple):
+        for i, part in enumerate(item):
+            if isinstance(part, dict | list | tuple | Made):
+                yield str(i), part
+    elif isinstance(item, Made):
+        yield from _parts(item.attributes)
+        yield from _parts(item.entries or {})
+        yield from _parts(item.items or [])
+        yield from _parts(item.args)
+
+
+def _tensors(item: Any, budget: Budget) -> dict[str, Tensor]:
+    """The state dict that an object is, or {}."""
+    if isinstance(item, dict):
+        named = all(isinstance(key, str) for key in item)
+        whole = named and all(isinstance(part, View | NumpyArray) for part in item.values())
+        return dict(item) if whole else {}
+    if isinstance(item, Made) and isinstance(item.attributes.get("_modules"), dict):
+        return _module_tensors(item, budget)
+    return {}
+
+
+def _module_tensors(module: Made, budget: Budget) -> dict[str, Tensor]:
+    """The state dict of a pickled module, in PyTorch's order: its own tensors, then its parts'."""
+    found: dict[str, Tensor] = {}
+    waiting: list[tuple[str, Made]] = [("", module)]
+    while waiting:
+        prefix, one = waiting.pop()
+        budget.step(_MODULE)
+        if prefix.count(".") > _DEEPEST:
+            raise Refused(f"a module that nests deeper than {_DEEPEST} levels")
+        own = one.attributes
+        for name, tensor in [*_entries(own, "_parameters"), *_entries(own, "_buffers")]:
+            if isinstance(tensor, View | NumpyArray):
+                budget.step(len(prefix) + len(name))
+                found[prefix + name] = tensor
+        for name, part in reversed(_entries(own, "_modules")):
+            if isinstance(part, Made):
+                budget.step(len(prefix) + len(name))
+                waiting.append((f"{prefix}{name}.", part))
+    return found
+
+
+def _entries(own: dict[Any, Any], table: str) -> list[tuple[str, Any]]:
+    found = own.get(table)
+    pairs = found.items() if isinstance(found, dict) else ()
+    return [(name, value) for name, value in pairs if isinstance(name, str)]
+
+
+def stored_sigma(value: Any) -> tuple[float, float] | None:
+    """The range of noise (standard deviation, of 255) that training arguments in the file tell.
+
+    `min_noise` and `max_noise`, in any order, or `noise_std` where the training was for one
+    (`noise_mode` "S"); in a table `args`, as bias_free_denoising stores them.
+    """
+    holder = value.get("args") if isinstance(value, dict) else None
+    table = holder.attributes if isinstance(holder, Made) else holder
+    if not isinstance(table, dict):
+        return None
+    ends = [table.get("min_noise"), table.get("max_noise")]
+    if table.get("noise_mode") == "S":
+        ends = [table.get("noise_std")] * 2
+    numbers = [float(e) for e in ends if isinstance(e, int | float) and 0 <= e <= 255]
+    return (min(numbers), max(numbers)) if len(numbers) == 2 else None
