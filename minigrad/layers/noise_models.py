@@ -143,12 +143,11 @@ class GaussianMixtureNoiseModel(_NoiseModel):
         a, m, raw, v, r, n = self._mixture(signal, observation)
         xp = array_module(signal)
         z = r / v
-        steep = a * n * z
-        pull = steep.sum(0)
-        by_variance = xp.where(raw >= self.min_sigma, (steep * z - a * n / v) / 2, 0)
-        q = n - m * pull
-        by_logit = a * (q - (a * q).sum(0))
-        return pull, xp.concatenate([steep - a * pull, by_variance, by_logit])
+        steep = n * z
+        pull = (a * steep).sum(0)
+        by_variance = xp.where(raw >= self.min_sigma, a * (steep * z - n / v) / 2, 0)
+        by_mean, by_logit = _deviation(a, steep), _deviation(a, n - m * pull)
+        return pull, xp.concatenate([by_mean, by_variance, by_logit])
 
     def _through_polynomials(self, dvalues: Array, s: Array) -> Array:
         """dt, in the shape of `s`; adds the cotangent of the weight."""
@@ -181,6 +180,16 @@ class GaussianMixtureNoiseModel(_NoiseModel):
             f"{self.min_signal}, {self.max_signal}, n_gaussian={self.n_gaussian}, "
             f"n_coeff={self.n_coeff}, min_sigma={self.min_sigma}"
         )
+
+
+def _deviation(a: Array, q: Array) -> Array:
+    """a (q - sum(a q)), the sum over axis 0, where the weights a add up to 1.
+
+    The q of the heaviest weight is taken off first: where that weight is nearly all, q - sum(a q)
+    would be what rounding leaves.
+    """
+    q = q - array_module(q).take_along_axis(q, a.argmax(0)[None], 0)
+    return a * (q - (a * q).sum(0))
 
 
 class HistogramNoiseModel(_NoiseModel):

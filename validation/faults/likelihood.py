@@ -108,7 +108,7 @@ FAULTS = (
         "GaussianMixtureNoiseModel",
         "common shift of the means forgotten in the vjp",
         _MODELS + "GaussianMixtureNoiseModel._slopes",
-        (("steep - a * pull", "steep"),),
+        (("_deviation(a, steep), ", "a * steep, "),),
         "differences",
     ),
     Fault(
