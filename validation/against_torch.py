@@ -106,9 +106,12 @@ def magnitudes(sample: Sample, exact: Results | None = None) -> dict[str, float]
         for name, array in results.items():
             size = float(np.abs(array[np.isfinite(array)]).max(initial=0))
             found[name] = max(found.get(name, 0.0), size)
+    dys = sample.cotangents(runs[0]["output 0"])
+    largest = max((float(np.abs(dy).max(initial=0)) for dy in dys), default=0.0)
+    if sample.row.least is not None:
+        for name, size in sample.row.least(sample.module(np.float64), xs).items():
+            found[name] = max(found[name], largest * size)
     if sample.row.elementwise:
-        dys = sample.cotangents(runs[0]["output 0"])
-        largest = max(float(np.abs(dy).max(initial=0)) for dy in dys)
         which = sample.row.elementwise
         for i in which if isinstance(which, tuple) else (0,):
             found[f"cotangent of input {i}"] = max(found[f"cotangent of input {i}"], largest)

@@ -95,6 +95,9 @@ class Row:
         special: whether infinities, NaN and signed zeros are compared with PyTorch.
         elementwise: whether a cotangent's magnitude is at least that of `dy`: True = the first
             input's, or the inputs for which that holds.
+        least: of the module and its inputs, the least magnitudes of cotangents by name, for a `dy`
+            of 1. For layers in which terms cancel in an exponent: absolute values would make it
+            large, and the result, with its magnitude, vanish.
         signs: the sign of each input in the largest sum of absolute terms; those of inputs that the
             settings leave out are not used.
         prepare: changes the drawn parameters, and draws the buffers (a running variance must be
@@ -116,6 +119,7 @@ class Row:
     adjust: Callable[[Arrays], Arrays] | None = None
     special: bool = False
     elementwise: bool | tuple[int, ...] = False
+    least: Callable[[Any, Arrays], dict[str, float]] | None = None
     signs: tuple[int, ...] = ()
     prepare: Callable[[Module, np.random.Generator], None] | None = None
     absolute: bool = True

@@ -134,7 +134,7 @@ class GaussianMixtureNoiseModel(_NoiseModel):
         e = xp.exp(logits - logits.max(0))
         a = e / e.sum(0)
         v = xp.maximum(raw, self.min_sigma)
-        r = (observation - s) - (m - (a * m).sum(0))
+        r = (observation - s) - _deviation(a, m)
         n = xp.exp(-r * (r / v) / 2) / xp.sqrt(math.tau * v)
         return a, m, raw, v, r, n
 
@@ -146,7 +146,7 @@ class GaussianMixtureNoiseModel(_NoiseModel):
         steep = n * z
         pull = (a * steep).sum(0)
         by_variance = xp.where(raw >= self.min_sigma, a * (steep * z - n / v) / 2, 0)
-        by_mean, by_logit = _deviation(a, steep), _deviation(a, n - m * pull)
+        by_mean, by_logit = a * _deviation(a, steep), a * _deviation(a, n - m * pull)
         return pull, xp.concatenate([by_mean, by_variance, by_logit])
 
     def _through_polynomials(self, dvalues: Array, s: Array) -> Array:
@@ -183,13 +183,13 @@ class GaussianMixtureNoiseModel(_NoiseModel):
 
 
 def _deviation(a: Array, q: Array) -> Array:
-    """a (q - sum(a q)), the sum over axis 0, where the weights a add up to 1.
+    """q - sum(a q), the sum over axis 0, where the weights a add up to 1.
 
     The q of the heaviest weight is taken off first: where that weight is nearly all, q - sum(a q)
     would be what rounding leaves.
     """
     q = q - array_module(q).take_along_axis(q, a.argmax(0)[None], 0)
-    return a * (q - (a * q).sum(0))
+    return q - (a * q).sum(0)
 
 
 class HistogramNoiseModel(_NoiseModel):

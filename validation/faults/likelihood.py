@@ -108,7 +108,7 @@ FAULTS = (
         "GaussianMixtureNoiseModel",
         "common shift of the means forgotten in the vjp",
         _MODELS + "GaussianMixtureNoiseModel._slopes",
-        (("_deviation(a, steep), ", "a * steep, "),),
+        (("a * _deviation(a, steep), ", "a * steep, "),),
         "differences",
     ),
     Fault(

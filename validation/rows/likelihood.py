@@ -186,6 +186,24 @@ def _polynomials(module: Module, rng: np.random.Generator) -> None:
     rows[:, 1:] = np.where(rows[:, :1] < 0, -9.0, np.minimum(rows[:, 1:], 0) - 1)
 
 
+def _rounding_in_the_exponents(module: GaussianMixtureNoiseModel, xs: Arrays) -> dict[str, float]:
+    """What a relative error in the terms of o - s - (m - sum(a m)) comes to in the cotangents."""
+    signal, observation = xs
+    a, m, _, v, r, n = module._mixture(signal, observation)
+    if not n.size:
+        return {}
+    terms = np.abs(observation - signal) + np.abs(m).max(0)
+    error = float((terms * (a * n * ((r / v) ** 2 + 1 / v)).sum(0)).max())
+    t, degrees = float(np.abs(module._relative(signal)).max()), np.arange(module.n_coeff)
+    slopes = np.abs(module._coefficients()[:, 1:]) * degrees[1:] * t ** degrees[:-1]
+    through = float(slopes.sum(1).max()) / (module.max_signal - module.min_signal)
+    return {
+        "cotangent of input 0": error * max(1.0, through),
+        "cotangent of input 1": error,
+        "cotangent of weight": error * max(1.0, t) ** (module.n_coeff - 1),
+    }
+
+
 def _probabilities(module: Module, rng: np.random.Generator) -> None:
     """A table whose rows sum to 1."""
     assert isinstance(module, HistogramNoiseModel)
@@ -310,6 +328,7 @@ ROWS = [
         ),
         keeps=_keeps_inputs,
         adjust=_grey_values,
+        least=_rounding_in_the_exponents,
         prepare=_polynomials,
     ),
     Row(
