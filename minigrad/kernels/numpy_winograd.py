@@ -40,7 +40,7 @@ SCRATCH = 1 << 21  # bytes of what a block transforms and multiplies, about
 WIDE = 128  # tiles in a row of a block, at most
 CHANNELS = 24  # fewer make the transforms dearer than what they save
 TILES = 64  # of a block, at least
-SIDE = 12  # of the smallest plane (of one phase) that is cut into tiles
+SIDE = 48  # of the smallest plane (of one phase) that is cut into tiles: small ones do not scale
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 _GG = np.kron(_G, _G)  # (16, 9)
 
