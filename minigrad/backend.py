@@ -217,5 +217,11 @@ def float32_precision(precision: str) -> Iterator[None]:
 
 @replaceable
 def matmul(a: Array, b: Array) -> Array:
-    """The product `a @ b`, batched over leading axes: every matrix product of the definitions."""
-    return a @ b
+    """The product `a @ b`, batched over leading axes: every matrix product of the definitions.
+
+    NumPy's floating-point warnings are off: it reads the processor's flags, and a BLAS may raise
+    them in lanes that it computes and discards ("invalid value" on finite factors with a finite
+    product). An infinity or NaN among the factors shows in the product.
+    """
+    with np.errstate(all="ignore"):
+        return a @ b

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from minigrad.backend import (
+    Array,
     Replaceable,
     definitions_only,
     float32_precision,
     matmul,
     replaceable,
 )
+from minigrad.kernels import numpy_matmul
 from minigrad.layers.activation import relu
 
 Rng = np.random.Generator
@@ -68,6 +72,15 @@ def test_tf32_changes_no_bit_on_the_cpu(rng: Rng) -> None:
     with float32_precision("tf32"):
         product = matmul(a, b)
     np.testing.assert_array_equal(product, a @ b)
+
+
+@pytest.mark.parametrize("product", (matmul, numpy_matmul.matmul))
+def test_products_raise_no_floating_point_warning(product: Callable[..., Array]) -> None:
+    # A stray flag of a BLAS can't be provoked; infinities that cancel raise the same one.
+    a, b = np.array([[np.inf, -np.inf, 1e300]]), np.array([[1.0], [1.0], [1e300]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(product(a, b)).all()
 
 
 def test_an_unknown_precision_is_refused_and_changes_nothing() -> None:

@@ -29,6 +29,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
 from minigrad.kernels.numpy_threads import kept, scratch, share
 from minigrad.windows import Pair
@@ -245,7 +246,7 @@ def correlate(
         moves = _moves_of_x(flat.taps, everything, True)
         unfolded = flat.unfold("x", x[strip.images, :, strip.inputs], moves, last=1)
         products = scratch("products", (matrix.shape[0], flat.length), x.dtype)
-        np.matmul(matrix, unfolded, out=products)
+        matmul(matrix, unfolded, out=products)
         _fold(products, flat, y[strip.images, :, strip.outputs])
 
     share(work, len(cut))
@@ -302,10 +303,10 @@ def correlate_vjp(
         moves = _moves_of_dy(flat.taps, not everything, False)
         planes = flat.unfold("x", x[strip.images, :, strip.outputs], moves)
         products = scratch("products", (matrix.shape[0], flat.length), dy.dtype)
-        np.matmul(matrix, unfolded, out=products)
+        matmul(matrix, unfolded, out=products)
         _fold(products, flat, dx[strip.images, :, strip.outputs])
         product = empty((len(unfolded) - 1, len(planes)), dy.dtype)
-        return np.matmul(unfolded[:-1], planes.T, out=product)
+        return matmul(unfolded[:-1], planes.T, out=product)
 
     *parts, db = share(work, len(cut) + 1)
     rows, columns = (kh, kw) if everything else (1, kw), (1, 1) if everything else (kh, 1)
@@ -379,7 +380,7 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
         left = flat.unfold("dy", dy[strip.images, :, strip.outputs], downs)
         right = flat.unfold("x", x[strip.images, :, strip.inputs], ups)
         product = empty((len(left), len(right)), dy.dtype)
-        return np.matmul(left, right.T, out=product)  # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)
+        return matmul(left, right.T, out=product)  # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)
 
     total = ordered_sum(share(work, len(cut)))
     if form == "x":

@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.kernels.numpy_conv import ordered_sum
+from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
 from minigrad.kernels.numpy_threads import scratch, share
 from minigrad.windows import Pair, Window
@@ -94,11 +95,11 @@ def conv2d(
         a = columns(x[part], window.kernel, count)
         out = y[part].transpose(0, 2, 3, 1)
         if k >= CHANNELS_LAST:
-            product = np.matmul(a, wt, out=out.reshape(-1, k))
+            product = matmul(a, wt, out=out.reshape(-1, k))
             if bias is not None:
                 product += bias
         else:
-            product = np.matmul(a, wt, out=scratch("product", (len(a), k), x.dtype))
+            product = matmul(a, wt, out=scratch("product", (len(a), k), x.dtype))
             np.add(product.reshape(out.shape), 0 if bias is None else bias, out=out)
 
     share(work, len(parts))
@@ -119,7 +120,7 @@ def conv2d_dx(dy: np.ndarray, weight: np.ndarray, window: Window, size: Pair) ->
         part = parts[job]
         rows = rows_of(dy[part])
         da = scratch("columns", (len(rows), matrix.shape[1]), dy.dtype)
-        np.matmul(rows, matrix, out=da)
+        matmul(rows, matrix, out=da)
         by_window(dx[part], window.kernel, (m, q))[...] = da.reshape(-1, m, q, kh, kw, c)
 
     share(work, len(parts))
@@ -134,7 +135,7 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window) -> np.ndarray:
 
     def work(job: int) -> np.ndarray:
         part = parts[job]
-        return rows_of(dy[part]).T @ columns(x[part], window.kernel, (m, q))
+        return matmul(rows_of(dy[part]).T, columns(x[part], window.kernel, (m, q)))
 
     total = ordered_sum(share(work, len(parts)))
     return total.reshape(k, kh, kw, c).transpose(0, 3, 1, 2)

@@ -32,6 +32,7 @@ from math import prod
 import numpy as np
 
 from minigrad.kernels.numpy_conv import Taps, flip, ordered_sum
+from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
 from minigrad.kernels.numpy_threads import scratch, share
 from minigrad.windows import Pair
@@ -190,7 +191,7 @@ def correlate(
     x (N, C, H, W), weight (K, C, 3, 3) -> (N, K, M, Q), dtype of x.
     """
     k, c = weight.shape[:2]
-    filters = (_GG.astype(weight.dtype) @ weight.reshape(k * c, 9).T).reshape(16, k, c)
+    filters = matmul(_GG.astype(weight.dtype), weight.reshape(k * c, 9).T).reshape(16, k, c)
     y = empty((len(x), k, *count), x.dtype)
     cut = _cut(x, k, taps, count)
 
@@ -198,7 +199,7 @@ def correlate(
         block = cut[job]
         tiles = of_inputs(block, x)
         products = scratch("winograd.m", (4, 4, k, block.length), x.dtype)
-        np.matmul(filters, tiles, out=products.reshape(16, k, block.length))
+        matmul(filters, tiles, out=products.reshape(16, k, block.length))
         if bias is not None:
             products[1, 1] += bias[:, None]  # A' takes this place to all four outputs
         to_outputs(block, products, y)
@@ -223,10 +224,10 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
         block = cut[job]
         tiles = of_inputs(block, x)
         out = empty((16, k, c), dy.dtype)
-        return np.matmul(of_outputs(block, dy), tiles.swapaxes(1, 2), out=out)
+        return matmul(of_outputs(block, dy), tiles.swapaxes(1, 2), out=out)
 
     total = ordered_sum(share(work, len(cut))).reshape(16, k * c)
-    return (total.T @ _GG.astype(dy.dtype)).reshape(k, c, 3, 3)
+    return matmul(total.T, _GG.astype(dy.dtype)).reshape(k, c, 3, 3)
 
 
 # --- the transforms -------------------------------------------------------------------------------
