@@ -176,6 +176,18 @@ def test_a_damaged_or_foreign_result_is_searched_again(photographs, tmp_path) ->
     same_outcome(tmp_path / "one", tmp_path / "three")
 
 
+def test_another_threshold_needs_no_other_search(photographs, tmp_path, monkeypatch) -> None:
+    fit(recipe(), photographs, tmp_path / "one")
+    monkeypatch.setattr(crafted, "burst_samples", None)
+    run = tmp_path / "two"
+    run.mkdir()
+    (tmp_path / "one" / "targets").rename(run / "targets")
+    plan = recipe(filter=False, bins=1001)
+    feed = crafted.CraftedFeed(dataclasses.replace(plan, data=str(photographs)), channels=3)
+    told = feed.prepare(run, Progress("none"), lambda: False)
+    assert told is not None and told["kept"] == 1
+
+
 def test_stopped_in_the_search_it_goes_on_with_the_next_burst(
     photographs, tmp_path, monkeypatch
 ) -> None:
@@ -260,6 +272,11 @@ def test_pictures_and_bursts_that_do_not_fit(photographs, tmp_path) -> None:
     write_frames(tmp_path / "bursts" / "b", 2)
     with pytest.raises(RecipeError, match=r"bursts/b: 2 frames, expected at least 3"):
         fit(recipe(synthetic=None), tmp_path / "bursts", tmp_path / "run")
+    write_frames(tmp_path / "small" / "a", 3, size=15)
+    with pytest.raises(
+        RecipeError, match=r"small/a: frames of 15x15 pixels, expected at least 16x16 \(stages\.0"
+    ):
+        fit(recipe(synthetic=None), tmp_path / "small", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -18,8 +18,8 @@ from zoo.registry import create
 def merge_batch_norm(model: Denoiser) -> Denoiser:
     """A `dncnn-kair` of form R that equals `model` in evaluation mode; `model` stays as it is.
 
-    Norm y = s x + t after a convolution with W and b: W' = s W and b' = s b + t, output channel by
-    output channel. Worked out in float64; the result has the dtype and the device of `model`.
+    Each norm is y = s x + t, channel by channel (`absorb`). Worked out in float64; the result has
+    the dtype and the device of `model`.
 
         BatchNorm2d    s = weight / sqrt(running_var + eps)     t = bias - s running_mean
         BFBatchNorm2d  s = weight / (sqrt(running_var) + eps)   t = 0
@@ -41,8 +41,7 @@ def merge_batch_norm(model: Denoiser) -> Denoiser:
             merged.append((weight, bias))
         elif not isinstance(layer, ReLU):
             scale, shift = _affine(layer)
-            weight, bias = merged[-1]
-            merged[-1] = (scale[:, None, None, None] * weight, scale * bias + shift)
+            merged[-1] = absorb(*merged[-1], scale, shift)
     features, dtype = len(merged[0][1]), model.dtype
     result = create(
         "dncnn-kair", channels=model.channels, features=features, depth=len(merged), dtype=dtype
@@ -54,6 +53,13 @@ def merge_batch_norm(model: Denoiser) -> Denoiser:
     }
     result.load_state_dict(arrays)
     return result.to(device_of(model.parameters()[0].value)).eval()
+
+
+def absorb(
+    weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A convolution (K, C, kh, kw), (K,) that does y = s x + t as well: W' = s W, b' = s b + t."""
+    return scale[:, None, None, None] * weight, scale * bias + shift
 
 
 def _affine(norm: Module) -> tuple[np.ndarray, np.ndarray]:

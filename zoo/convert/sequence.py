@@ -1,9 +1,7 @@
 """Networks that are a chain of convolutions, as Keras, MATLAB and pickled modules have them.
 
 The plain DnCNN of its authors exists in all three. Each reader here makes a list of `Convolution`;
-`merged` folds every batch norm into the convolution before it, which is exact in evaluation mode:
-
-    W' = W g / s,   b' = (b - mean) g / s + beta,   s = sqrt(var + eps), per output channel
+`merged` lets every convolution absorb the batch norm after it, as `zoo.merge` does for networks.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import numpy as np
 from zoo.convert.budget import Budget, Refused, shown
 from zoo.convert.hdf5 import KerasLayer
 from zoo.convert.records import Made, Name, NumpyArray, View
+from zoo.merge import absorb
 
 MATCONVNET_FIELDS = frozenset(
     ("net", "layers", "type", "weights", "filters", "biases", "pad", "stride", "dilate", "leak")
@@ -59,8 +58,7 @@ class Convolution:
             if not (self.norm.deviation > 0).all():
                 raise Refused(f"{self.where}: the batch norm after it has a deviation of 0")
             scale = self.norm.g.astype(np.float64) / self.norm.deviation
-            weight = weight * scale[:, None, None, None]
-            bias = (bias - self.norm.mean) * scale + self.norm.beta
+            weight, bias = absorb(weight, bias, scale, self.norm.beta - scale * self.norm.mean)
         return weight.astype(self.weight.dtype), bias.astype(self.weight.dtype)
 
 

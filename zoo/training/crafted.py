@@ -44,7 +44,7 @@ from zoo.recipes.schema import STORED, PatchCraft, Recipe
 from zoo.training.contents import contents
 from zoo.training.disk import disk
 from zoo.training.judging import Tiles
-from zoo.training.photographs import files, tiles
+from zoo.training.photographs import files, judged_size, tiles
 
 FOLDER = "targets"
 JUDGED = 2  # the frame of a clean sequence that the network is judged on, as published
@@ -75,8 +75,9 @@ class CraftedFeed:
         pictures = data.read_photographs(train, channels=self._channels)
         how, law = self._how, self._law
         assert law is not None  # the check of the recipe has told
-        side = max(self._recipe.validation.size or self._recipe.stages[0].sampler.size, 1)
-        kept = data.read_photographs(judged, channels=self._channels, least=side)
+        kept = data.read_photographs(
+            judged, channels=self._channels, least=judged_size(self._recipe)
+        )
         self.validation = tiles(self._recipe, Photographs(kept))
         self.contents = contents({"train": train, "validation": judged})
         made = SyntheticBursts(
@@ -95,16 +96,30 @@ class CraftedFeed:
     def _from_bursts(self, folder: Path) -> None:
         paths = list_bursts(folder / "train" if (folder / "train").is_dir() else folder)
         for path in paths:
-            if frame_count(path) < self._how.frames:
-                raise RecipeError(
-                    f"data: {path}: {frame_count(path)} frames, expected at least "
-                    f"{self._how.frames} (patch_craft.frames)"
-                )
+            self._check_burst(path)
         listed = [f for p in paths for f in (sorted(p.iterdir()) if p.is_dir() else [p])]
         self.contents = contents({"train": [f for f in listed if f.is_file()]})
         self._paths, self._count, self._burst = paths, len(paths), self._read
         self.validation = self._judged_frames()
         self.notes.append(f"{len(paths)} bursts of {folder}")
+
+    def _check_burst(self, path: Path) -> None:
+        count, how = frame_count(path), self._how
+        if count < how.frames:
+            raise RecipeError(
+                f"data: {path}: {count} frames, expected at least {how.frames} (patch_craft.frames)"
+            )
+        height, width = read_burst(path, frames=1).shape[2:]
+        for name, least in (
+            ("stages.0.sampler.size", self._recipe.stages[0].sampler.size),
+            ("patch_craft.patch", how.patch),
+            ("validation.size", judged_size(self._recipe)),
+        ):
+            if min(height, width) < least:
+                raise RecipeError(
+                    f"data: {path}: frames of {height}x{width} pixels, expected at least "
+                    f"{least}x{least} ({name})"
+                )
 
     def _read(self, number: int) -> np.ndarray:
         """The frames of one burst, (C, M, H, W), with noise on them."""
@@ -121,7 +136,7 @@ class CraftedFeed:
         """Clean sequences: tiles of one frame of each, with fresh noise. Noisy bursts: middle
         frames, against the mean of their frames.
         """
-        side = self._recipe.validation.size or self._recipe.stages[0].sampler.size
+        side = judged_size(self._recipe)
         if self._law is not None:
             frames = [
                 read_burst(p, first=JUDGED, frames=1, channels=self._channels)[:, 0]
@@ -197,9 +212,12 @@ class CraftedFeed:
 
     def _key(self, settings: Settings, number: int) -> str:
         """What a burst's result depends on."""
-        depends = [asdict(settings), asdict(self._how), self._recipe.seed, self.contents, number]
+        told = asdict(self._how) | asdict(settings)
+        for later in ("filter", "bins", "std_num"):  # the threshold, which is chosen each time
+            del told[later]
         law = self._law.name if self._law else STORED
-        text = json.dumps([*depends, law, self._channels], sort_keys=True)
+        depends = [told, self._recipe.seed, self.contents, number, law, self._channels]
+        text = json.dumps(depends, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _sampler(self, batch: int, seed: int = 0) -> CraftedSampler:

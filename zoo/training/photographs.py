@@ -37,7 +37,7 @@ class PhotographFeed:
         self.notes: list[str] = []
         train, judged = files(recipe.data)
         least = max(noise.parse(s.sampler.noise).scale * s.sampler.size for s in recipe.stages)
-        tile = _judged_law(recipe).scale * _judged_size(recipe)
+        tile = _judged_law(recipe).scale * judged_size(recipe)
         self._train = self._read("training", train, channels, least)
         self.validation = tiles(recipe, self._read("validation", judged, channels, tile))
         self.contents = contents({"train": train, "validation": judged})
@@ -142,7 +142,7 @@ def tiles(recipe: Recipe, photographs: Photographs) -> Tiles:
         photographs,
         _judged_law(recipe),
         batch=recipe.validation.images,
-        size=_judged_size(recipe),
+        size=judged_size(recipe),
         seed=recipe.validation.seed,
         objective="noise2clean",
     )
@@ -154,5 +154,6 @@ def _judged_law(recipe: Recipe) -> noise.Law:
     return noise.parse(recipe.validation.noise or recipe.stages[0].sampler.noise)
 
 
-def _judged_size(recipe: Recipe) -> int:
+def judged_size(recipe: Recipe) -> int:
+    """Side of the tiles that the network is judged on."""
     return recipe.validation.size or recipe.stages[0].sampler.size
