@@ -17,7 +17,7 @@ from minigrad.windows import Window
 
 pytest.importorskip("minigrad.kernels")
 
-from minigrad.kernels import numpy_conv, numpy_strided, numpy_threads, numpy_winograd
+from minigrad.kernels import numpy_flat, numpy_strided, numpy_threads, numpy_winograd
 
 few = settings(
     max_examples=150,
@@ -154,7 +154,8 @@ def test_convolution(
     fewer = rng.integers(max(1, m - 2), m + 1), rng.integers(max(1, q - 2), q + 1)
     dy = noise(rng, (n, k, *map(int, fewer)), layout)  # fewer windows than fit
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numpy_conv, "STRIP", strip)
+        patch.setattr(numpy_flat, "STRIP", strip)
+        patch.setattr(numpy_flat, "WIDTH", 1 + seed % 7)
         patch.setattr(numpy_strided, "BLOCK", strip)
         check(conv.conv2d, x, weight, bias, window, 1)
         check(conv.conv2d_dx, dy, weight, window, 1, (h, w))
@@ -259,7 +260,8 @@ def test_results_do_not_depend_on_the_threads(
 ) -> None:
     from threadpoolctl import threadpool_limits
 
-    monkeypatch.setattr(numpy_conv, "STRIP", 512 // jobs)
+    monkeypatch.setattr(numpy_flat, "STRIP", 512 // jobs)
+    monkeypatch.setattr(numpy_flat, "WIDTH", 8)
     monkeypatch.setattr(numpy_winograd, "SCRATCH", (1 << 19) // jobs)
     monkeypatch.setattr(numpy_winograd, "CHANNELS", channels)
     rng, window = np.random.default_rng(0), Window((3, 3), (1, 1), (1, 1, 1, 1))

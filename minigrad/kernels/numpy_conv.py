@@ -18,210 +18,22 @@ The gradient of the input is the same computation with the weight flipped and tr
 folded. The gradient of the weight shifts the planes of dy vertically and those of x horizontally,
 and multiplies them.
 
-Work is cut into strips, several small images or some rows of a large one, whose scratch stays in
-the L2 cache.
+Work is cut into strips, several small images or a rectangle of a large one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Callable
+from functools import lru_cache
+from math import prod
 
 import numpy as np
 
+from minigrad.kernels.numpy_flat import Flat, Move, Taps, strips
 from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
-from minigrad.kernels.numpy_threads import kept, scratch, share
+from minigrad.kernels.numpy_threads import scratch, share
 from minigrad.windows import Pair
-
-STRIP = 2048  # pixels in a strip: 200 channels of them are 1.6 MiB of float32
-
-
-@dataclass(frozen=True)
-class Taps:
-    """Where a stride-1 convolution reads: y[m, q] reads x[m + i d_h - top, q + j d_w - left], zero
-    outside x.
-    """
-
-    kernel: Pair
-    dilation: Pair
-    top: int
-    left: int
-
-    @property
-    def reach(self) -> Pair:
-        """Rows and columns from the first to the last tap."""
-        return (self.kernel[0] - 1) * self.dilation[0], (self.kernel[1] - 1) * self.dilation[1]
-
-    def flipped(self) -> Taps:
-        """What of dy the pixels of x were read by: the taps of the input's cotangent."""
-        down, right = self.reach
-        return Taps(self.kernel, self.dilation, down - self.top, right - self.left)
-
-    def rows(self, unfolded: bool) -> list[int]:
-        """The vertical shift i d_h of each tap, or only the first where the rows are not
-        unfolded.
-        """
-        return [i * self.dilation[0] for i in range(self.kernel[0] if unfolded else 1)]
-
-    def columns(self, unfolded: bool) -> list[int]:
-        """The horizontal shift j d_w - left of each tap, or none where the columns are not
-        unfolded.
-        """
-        return (
-            [j * self.dilation[1] - self.left for j in range(self.kernel[1])] if unfolded else [0]
-        )
-
-
-@lru_cache(maxsize=4096)
-def _moves_of_x(taps: Taps, rows: bool, columns: bool) -> tuple[Pair, ...]:
-    """How far the planes of x are moved down and right, so that the taps fall on one place."""
-    return tuple((taps.top - i, -j) for i in taps.rows(rows) for j in taps.columns(columns))
-
-
-@lru_cache(maxsize=4096)
-def _moves_of_dy(taps: Taps, rows: bool, columns: bool) -> tuple[Pair, ...]:
-    """How far the planes of dy are moved to meet the planes of x that are not."""
-    return tuple((i, j) for i in taps.rows(rows) for j in taps.columns(columns))
-
-
-@dataclass(frozen=True, eq=False)
-class Flat:
-    """A strip of planes laid out flat, for `images` images of `size` with `count` outputs each.
-
-    The output pixel (n, m, q) stands at `(n rows + m) pitch + q`; the pixel (n, r, s) of x stands
-    `top` rows later, so that the tap (i, j) is the same shift, `i d_h pitch + j d_w - left`,
-    everywhere. Between images there are as many zero rows as the taps reach beyond an edge: they
-    serve the image above and the one below.
-
-    Made by `layout`, which gives the same object for the same geometry: what is planned for it is
-    worked out once. At some hundred strips a step, Python's arithmetic on shapes would otherwise
-    take a tenth of the time, and one thread alone can do it at a time.
-    """
-
-    images: int
-    size: Pair
-    count: Pair
-    taps: Taps
-
-    @cached_property
-    def pitch(self) -> int:
-        """Numbers in a row."""
-        return max(self.size[1], self.count[1])
-
-    @cached_property
-    def rows(self) -> int:
-        """Rows from one image to the next."""
-        h, m, top = self.size[0], self.count[0], self.taps.top
-        return max(h + max(top, m + self.taps.reach[0] - top - h, 0), m)
-
-    @cached_property
-    def outputs(self) -> int:
-        """Length that holds every output pixel."""
-        return self.images * self.rows * self.pitch
-
-    @cached_property
-    def length(self) -> int:
-        """Length that holds every output pixel and what the vertical taps read beyond."""
-        return self.outputs + self.taps.reach[0] * self.pitch
-
-    @cached_property
-    def guard(self) -> int:
-        """Room on either side for what a shift pushes out."""
-        (down, right), top, left = self.taps.reach, self.taps.top, self.taps.left
-        return (down + top) * self.pitch + right + left
-
-    def unfold(
-        self, slot: str, images: np.ndarray, moves: tuple[Pair, ...], last: int = 0
-    ) -> np.ndarray:
-        """The planes (n, C, h, w), moved by each (rows, columns): ((move), c) x `length`, and
-        `last` rows of ones.
-
-        The memory is this thread's.
-        """
-        key = (slot, self, moves, images.shape, last, images.dtype.char)
-        planes = kept(key, lambda: Planes(self, images, moves, last))
-        return planes.lay(images)
-
-    def crop(self, flat: np.ndarray) -> np.ndarray:
-        """The output pixels of planes (K, outputs), as a view (n, K, M, Q)."""
-        m, q = self.count
-        planes = flat.reshape(flat.shape[0], self.images, self.rows, self.pitch)
-        return planes[:, :, :m, :q].transpose(1, 0, 2, 3)
-
-
-layout = lru_cache(maxsize=4096)(Flat)
-
-
-class Planes:
-    """Memory for the moved planes of images like the given ones (x or dy of a layout): zero
-    wherever no plane is laid, and it stays so, because the same places are written each time.
-    """
-
-    def __init__(self, flat: Flat, images: np.ndarray, moves: tuple[Pair, ...], last: int) -> None:
-        """Zeros for one block of rows a move, then `last` rows of ones (for the bias)."""
-        (_, c, h, w), guard, pitch = images.shape, flat.guard, flat.pitch
-        memory = np.zeros((len(moves) * c + last, flat.length + 2 * guard), images.dtype)
-        if last:
-            memory[-last:] = 1
-        self.nbytes = memory.nbytes
-        self.matrix = memory[:, guard : guard + flat.length]
-        self.places: list[np.ndarray] = []  # (C, n, h, w) of each move
-        self.wrapped: list[np.ndarray] = []  # what a move to the side pushes into the next row
-        for t, (down, right) in enumerate(moves):
-            start = guard + down * pitch + right
-            block = memory[t * c : (t + 1) * c, start : start + flat.outputs]
-            rows = block.reshape(c, flat.images, flat.rows, pitch)[:, :, :h]
-            self.places.append(rows[..., :w])
-            edge = slice(max(0, pitch - right), None) if right > 0 else slice(0, -right)
-            self.wrapped.append(rows[..., edge])
-
-    def lay(self, images: np.ndarray) -> np.ndarray:
-        """Lay the planes (n, C, h, w); the matrix of all moves, ((move), c) x length."""
-        planes = images.transpose(1, 0, 2, 3)
-        for place, wrapped in zip(self.places, self.wrapped, strict=True):
-            place[...] = planes
-            if wrapped.size:
-                wrapped[...] = 0
-        return self.matrix
-
-
-@dataclass(frozen=True, eq=False)
-class Strip:
-    """Some images, or some output rows of one image, what of x they read, and their layout."""
-
-    images: slice
-    outputs: slice  # rows of y
-    inputs: slice  # rows of x
-    flat: Flat
-
-
-def strips(n: int, size: Pair, count: Pair, taps: Taps) -> tuple[Strip, ...]:
-    """Cut the work, by shape alone: about `STRIP` pixels of y each, at least two where it pays."""
-    return _strips(n, size, count, taps, STRIP)
-
-
-@lru_cache(maxsize=1024)
-def _strips(n: int, size: Pair, count: Pair, taps: Taps, pixels: int) -> tuple[Strip, ...]:
-    (h, w), (m, q) = size, count
-    cut = []
-    if m * q <= pixels:
-        each = max(1, min(pixels // (m * q), n if 2 * n * m * q < pixels else -(-n // 2)))
-        for a in range(0, n, each):
-            b = min(a + each, n)
-            flat = layout(b - a, size, count, taps)
-            cut.append(Strip(slice(a, b), slice(0, m), slice(0, h), flat))
-        return tuple(cut)
-    height = max(1, pixels // q, taps.reach[0])
-    for a in range(n):
-        for first in range(0, m, height):
-            last = min(first + height, m)
-            r0 = max(0, first - taps.top)
-            r1 = max(min(h, last + taps.reach[0] - taps.top), r0)
-            moved = Taps(taps.kernel, taps.dilation, taps.top - first + r0, taps.left)
-            flat = layout(1, (r1 - r0, w), (last - first, q), moved)
-            cut.append(Strip(slice(a, a + 1), slice(first, last), slice(r0, r1), flat))
-    return tuple(cut)
 
 
 def correlate(
@@ -232,35 +44,74 @@ def correlate(
 
     x (N, C, H, W), weight (K, C, k_h, k_w) -> (N, K, M, Q), dtype of x.
     """
+    y = empty((len(x), len(weight), *count), x.dtype)
+    correlate_into(y, x, weight, bias, taps)
+    return y
+
+
+def correlate_into(
+    y: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, taps: Taps
+) -> None:
+    """`correlate`, written to y: (N, K, M, Q), or (N, ..., M, Q) with K split into several axes."""
     x, taps = drop_unread(x, taps)
-    n, c, h, w = x.shape
-    k = len(weight)
-    everything = unfolds_all(c, k, taps.kernel)
-    matrix = _matrix(weight, bias, everything)
-    y = empty((n, k, *count), x.dtype)
-    cut = strips(n, (h, w), count, taps)
+    everything = unfolds_all(x.shape[1], len(weight), taps.kernel)
+    matrix = matrix_of(weight, bias, everything)
+
+    def moves(taps: Taps) -> tuple[Move, ...]:
+        return _moves_of_x(taps, everything, True)
+
+    multiply_into(y, matrix, x, moves, taps)
+
+
+def multiply_into(
+    y: np.ndarray,
+    matrix: np.ndarray,
+    x: np.ndarray,
+    moves: Callable[[Taps], tuple[Move, ...]],
+    taps: Taps,
+) -> None:
+    """y (N, ..., M, Q) = `matrix` times x, unfolded by the `moves` for the taps of each strip, and
+    folded where the matrix has several blocks of rows.
+    """
+    k, (m, q) = prod(y.shape[1:-2]), y.shape[-2:]
+    cut = strips(len(x), x.shape[2:], (m, q), taps)
 
     def work(job: int) -> None:
         strip = cut[job]
         flat = strip.flat
-        moves = _moves_of_x(flat.taps, everything, True)
-        unfolded = flat.unfold("x", x[strip.images, :, strip.inputs], moves, last=1)
-        products = scratch("products", (matrix.shape[0], flat.length), x.dtype)
-        matmul(matrix, unfolded, out=products)
-        _fold(products, flat, y[strip.images, :, strip.outputs])
+        unfolded = flat.unfold("x", x[strip.inputs], moves(flat.taps), last=1)
+        # Without folding no row is shifted after the product.
+        read = flat.outputs if len(matrix) == k else flat.length
+        products = scratch("products", (len(matrix), read), x.dtype)
+        matmul(matrix, unfolded[:, :read], out=products)
+        _fold(products, flat, y[strip.outputs])
 
     share(work, len(cut))
-    return y
+
+
+@lru_cache(maxsize=4096)
+def _moves_of_x(taps: Taps, rows: bool, columns: bool) -> tuple[Move, ...]:
+    """How far the planes of x are moved, so that the taps fall on one place."""
+    return tuple(Move(taps.top - i, -j) for i in taps.rows(rows) for j in taps.columns(columns))
+
+
+@lru_cache(maxsize=4096)
+def _moves_of_dy(taps: Taps, rows: bool, columns: bool) -> tuple[Move, ...]:
+    """How far the planes of dy are moved to meet the planes of x that are not."""
+    return tuple(Move(i, j) for i in taps.rows(rows) for j in taps.columns(columns))
 
 
 def unfolds_all(c: int, k: int, kernel: Pair) -> bool:
-    """Whether all taps are unfolded, not only the horizontal ones, from C to K channels.
+    """Whether all taps are unfolded, not only the horizontal ones, from C to K channels."""
+    return copies(c, k, kernel, everything=True) < copies(c, k, kernel, everything=False)
 
-    By the values written for one output pixel. Unfolding all taps: their copies. Halving: the
+
+def copies(c: int, k: int, kernel: Pair, everything: bool) -> int:
+    """The values written for one output pixel. Unfolding all taps: their copies. Halving: the
     copies of one row of taps, and the products, which are written once and read once.
     """
     kh, kw = kernel
-    return kh * kw * c < kw * c + 2 * kh * k
+    return kh * kw * c if everything else kw * c + 2 * kh * k
 
 
 def flip(weight: np.ndarray) -> np.ndarray:
@@ -287,11 +138,11 @@ def correlate_vjp(
     unfolded for, D X' holds every product that dw sums: dy is copied once for both.
     """
     (n, c, h, w), k, (kh, kw) = x.shape, dy.shape[1], taps.kernel
-    read, back = drop_unread(dy, taps.flipped())
+    cropped, back = drop_unread(dy, taps.flipped())
     everything = unfolds_all(k, c, taps.kernel)
-    matrix = _matrix(flip(weight), None, everything)
+    matrix = matrix_of(flip(weight), None, everything)
     dx = empty(x.shape, dy.dtype)
-    cut = strips(n, read.shape[2:], (h, w), back)
+    cut = strips(n, cropped.shape[2:], (h, w), back)
 
     def work(job: int) -> np.ndarray:
         if job == len(cut):
@@ -299,12 +150,14 @@ def correlate_vjp(
         strip = cut[job]
         flat = strip.flat
         moves = _moves_of_x(flat.taps, everything, True)
-        unfolded = flat.unfold("dy", read[strip.images, :, strip.inputs], moves, last=1)
+        unfolded = flat.unfold("dy", cropped[strip.inputs], moves, last=1)
         moves = _moves_of_dy(flat.taps, not everything, False)
-        planes = flat.unfold("x", x[strip.images, :, strip.outputs], moves)
-        products = scratch("products", (matrix.shape[0], flat.length), dy.dtype)
+        planes = flat.unfold("x", x[strip.outputs], moves)
+        read = flat.outputs if everything else flat.length
+        unfolded, planes = unfolded[:, :read], planes[:, :read]
+        products = scratch("products", (len(matrix), read), dy.dtype)
         matmul(matrix, unfolded, out=products)
-        _fold(products, flat, dx[strip.images, :, strip.outputs])
+        _fold(products, flat, dx[strip.outputs])
         product = empty((len(unfolded) - 1, len(planes)), dy.dtype)
         return matmul(unfolded[:-1], planes.T, out=product)
 
@@ -324,7 +177,7 @@ def drop_unread(x: np.ndarray, taps: Taps) -> tuple[np.ndarray, Taps]:
     return x[:, :, top:, left:], taps
 
 
-def _matrix(weight: np.ndarray, bias: np.ndarray | None, everything: bool) -> np.ndarray:
+def matrix_of(weight: np.ndarray, bias: np.ndarray | None, everything: bool) -> np.ndarray:
     """The weight as the left factor, with the bias as one more column: x has a last row of ones to
     meet it.
     """
@@ -344,18 +197,18 @@ def _fold(products: np.ndarray, flat: Flat, y: np.ndarray) -> None:
     """y = sum over the blocks i of `products`, each shifted by i d_h rows; the first block is
     overwritten.
     """
-    k = y.shape[1]
+    k = prod(y.shape[1:-2])
     shifts = [i * flat.pitch for i in flat.taps.rows(len(products) > k)]
     blocks = [
         products[i * k : (i + 1) * k, move : move + flat.outputs] for i, move in enumerate(shifts)
     ]
     if len(blocks) == 1:
-        y[...] = flat.crop(blocks[0])
+        y[...] = flat.crop(blocks[0]).reshape(y.shape)
         return
     total = blocks[0]
     for block in blocks[1:-1]:
         total += block
-    np.add(flat.crop(total), flat.crop(blocks[-1]), out=y)
+    np.add(flat.crop(total).reshape(y.shape), flat.crop(blocks[-1]).reshape(y.shape), out=y)
 
 
 def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
@@ -377,10 +230,13 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
         flat = strip.flat
         ups = _moves_of_x(flat.taps, form == "x", form != "dy")
         downs = _moves_of_dy(flat.taps, form != "x", form == "dy")
-        left = flat.unfold("dy", dy[strip.images, :, strip.outputs], downs)
-        right = flat.unfold("x", x[strip.images, :, strip.inputs], ups)
+        left = flat.unfold("dy", dy[strip.outputs], downs)
+        right = flat.unfold("x", x[strip.inputs], ups)
+        read = flat.outputs if form == "x" else flat.length
         product = empty((len(left), len(right)), dy.dtype)
-        return matmul(left, right.T, out=product)  # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)
+        return matmul(
+            left[:, :read], right[:, :read].T, out=product
+        )  # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)
 
     total = ordered_sum(share(work, len(cut)))
     if form == "x":

@@ -5,15 +5,20 @@ the s_h s_w phases of each channel become channels of their own, the kernel shri
 taps (zeros fill the last), and the stride is 1:  k=4, s=2 becomes a 2x2 kernel on 4 C channels,
 without a single wasted product.
 
-The phases are one copy of the image; the stride-1 form does the rest, in all three directions.
+The phases are one copy of the image; the stride-1 form does the rest, in all three directions. A
+forward that unfolds all taps takes each from its own phase and needs no zeros: k=3, s=2 has 9 taps,
+not 16.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
+
 import numpy as np
 
 from minigrad.kernels import numpy_conv
-from minigrad.kernels.numpy_conv import Taps
+from minigrad.kernels.numpy_flat import Move, Taps
+from minigrad.kernels.numpy_memory import empty
 from minigrad.windows import Pair, Window
 
 
@@ -55,21 +60,45 @@ def conv2d(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, count: Pair
 ) -> np.ndarray:
     """The stride-1 convolution of the phases."""
-    return numpy_conv.correlate(
-        split(x, window, count), split_weight(weight, window), bias, taps_of(window), count
+    phases, taps = split(x, window, count), taps_of(window)
+    (kh, kw), (sh, sw), (k, c) = window.kernel, window.stride, weight.shape[:2]
+    halved = numpy_conv.copies(c * sh * sw, k, taps.kernel, everything=False)
+    if halved < kh * kw * c:
+        full = split_weight(weight, window)
+        return numpy_conv.correlate(phases, full, bias, taps, count)
+    matrix = numpy_conv.matrix_of(weight, bias, everything=True)
+    y = empty((len(x), k, *count), x.dtype)
+    numpy_conv.multiply_into(y, matrix, phases, partial(_moves, window), taps)
+    return y
+
+
+@lru_cache(maxsize=4096)
+def _moves(window: Window, taps: Taps) -> tuple[Move, ...]:
+    """One for each tap of the window: how far its phase is moved."""
+    (kh, kw), (sh, sw) = window.kernel, window.stride
+    return tuple(
+        Move(taps.top - i // sh, taps.left - j // sw, i % sh * sw + j % sw, sh * sw)
+        for i in range(kh)
+        for j in range(kw)
     )
 
 
 def conv2d_dx(dy: np.ndarray, weight: np.ndarray, window: Window, size: Pair) -> np.ndarray:
-    """The phases of dx, put back in their places, without the border; zero beyond the windows."""
-    n, (sh, sw) = len(dy), window.stride
+    """The phases of dx, each in its places, without the border; zero beyond the windows."""
+    n, c, (sh, sw) = len(dy), weight.shape[1], window.stride
     (h, w), (top, _, left, _) = size, window.padding
     u, v = extent(window, dy.shape[2:])
-    phases = numpy_conv.correlate_dx(dy, split_weight(weight, window), taps_of(window), (u, v))
-    padded = np.zeros((n, weight.shape[1], max(u * sh, top + h), max(v * sw, left + w)), dy.dtype)
-    for i in range(sh):
-        for j in range(sw):
-            padded[:, :, i : u * sh : sh, j : v * sw : sw] = phases[:, i * sw + j :: sh * sw]
+    padded = empty((n, c, max(u * sh, top + h), max(v * sw, left + w)), dy.dtype)
+    padded[:, :, u * sh :] = 0
+    padded[:, :, :, v * sw :] = 0
+    phases = padded[:, :, : u * sh, : v * sw].reshape(n, c, u, sh, v, sw)  # a view
+    numpy_conv.correlate_into(
+        phases.transpose(0, 1, 3, 5, 2, 4),  # (N, C, s_h, s_w, U, V)
+        dy,
+        numpy_conv.flip(split_weight(weight, window)),
+        None,
+        taps_of(window).flipped(),
+    )
     return padded[:, :, top : top + h, left : left + w]
 
 

@@ -25,7 +25,7 @@ from minigrad.kernels import (
     numpy_strided,
     numpy_winograd,
 )
-from minigrad.kernels.numpy_conv import Taps
+from minigrad.kernels.numpy_flat import Taps
 from minigrad.layers import activation, conv, join, pool, resize
 from minigrad.windows import Pair, Window
 

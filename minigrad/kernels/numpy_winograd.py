@@ -31,7 +31,8 @@ from math import prod
 
 import numpy as np
 
-from minigrad.kernels.numpy_conv import Taps, flip, ordered_sum
+from minigrad.kernels.numpy_conv import flip, ordered_sum
+from minigrad.kernels.numpy_flat import Taps
 from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
 from minigrad.kernels.numpy_threads import scratch, share
