@@ -175,7 +175,7 @@ class Probe:
     ) -> None:
         """A second pass, with a call at another point in between: same cotangents, sums doubled."""
         _, vjp = self.pull()
-        self.pull(tuple(moved(x, rng) for x in self.inputs))
+        self.pull(tuple(nearby(x, rng) for x in self.inputs))
         again = self.call(vjp, dys)
         for i, (dx, dx2) in enumerate(zip(dxs, again, strict=True)):
             if (dx is None) != (dx2 is None) or (dx is not None and not same(dx, dx2)):
@@ -264,11 +264,21 @@ def normal_like(x: Array, rng: np.random.Generator) -> Array:
 
 
 def moved(x: Array, rng: np.random.Generator) -> Array:
-    """The array moved by about a hundredth of its size; whole numbers stay."""
+    """The array moved by about a hundredth of its size, away from kinks; whole numbers stay."""
     if x.dtype.kind != "f" or not x.size:
         return x
     scale = 1e-2 * (1e-3 + float(abs(x).mean()))
     return x + scale * normal_like(x, rng)
+
+
+def nearby(x: Array, rng: np.random.Generator) -> Array:
+    """Other values of the same signs, for a layer that may be defined for some signs only: each
+    moved by up to a hundredth of itself, zeros by up to 1e-5; whole numbers stay.
+    """
+    if x.dtype.kind != "f" or not x.size:
+        return x
+    xp = array_module(x)
+    return x + xp.where(x == 0, 1e-5, 1e-2 * abs(x)) * xp.tanh(normal_like(x, rng))
 
 
 def unit_cotangents(ys: Sequence[Array], rng: np.random.Generator) -> list[Array | None]:
