@@ -69,7 +69,7 @@ def _published(
 def _bundled(name: str, description: str, channels: int, **sampler: Any) -> Recipe:
     """The bias-free U-Net in half an hour of a CPU: what made the bundled weights."""
     stage = Stage(
-        steps=6000,
+        steps=3000,
         objective="noise2clean",
         batch=16,
         optimiser=Optimiser("adam", lr=1e-3, betas=(0.9, 0.99)),
@@ -83,7 +83,7 @@ def _bundled(name: str, description: str, channels: int, **sampler: Any) -> Reci
         model="bf-unet",
         model_args={"channels": channels},
         stages=(stage,),
-        validation=Validation(every=500, images=64, size=96, noise="gaussian:25", batch=16),
+        validation=Validation(every=250, images=64, size=96, noise="gaussian:25", batch=16),
         checkpoint=Checkpoints(every=250),
     )
 
