@@ -165,6 +165,7 @@ def test_evaluate_goes_on_after_a_bad_picture(weights, photos, capsys):
     [
         (("--limit", "-1"), "--limit: expected at least 1 picture, got -1"),
         (("--limit", "0"), "--limit: expected at least 1 picture, got 0"),
+        (("--data", ""), "--data: expected a path, got an empty text"),
         (("--seed", "-1"), "--seed: must not be negative, got -1"),
         (("--noise", "gaussian:1e999"), "level must be finite, got inf"),
     ],
@@ -173,6 +174,26 @@ def test_wrong_arguments_are_named(arguments, words, weights, photos, capsys):
     base = ("evaluate", weights, "--data", photos, "--noise", "gaussian:25")
     code, _, err = run(capsys, *base, *arguments)
     assert code == 2 and words in err
+
+
+def test_an_empty_text_is_no_path(weights, photos, tmp_path, capsys):
+    for arguments in (
+        ("denoise", photos, "--weights", "", "--out", tmp_path / "out"),
+        ("denoise", "", "--out", tmp_path / "out"),
+        ("train", "n2n-demo", "--data", "", "--out", tmp_path / "run"),
+    ):
+        code, _, err = run(capsys, *arguments)
+        assert code == 2 and "expected a path, got an empty text" in err
+
+
+def test_a_network_that_gives_nan_is_not_perfect(photos, tmp_path, capsys):
+    model = zoo.create("dncnn-kair", features=2, depth=4, channels=3)
+    for parameter in model.parameters():
+        parameter.value[...] = 1e30
+    zoo.save(tmp_path / "bad.safetensors", model)
+    base = ("evaluate", tmp_path / "bad.safetensors", "--data", photos, "--noise", "gaussian:25")
+    code, out, err = run(capsys, *base)
+    assert code == 2 and "the network gives values that are not finite" in err and "inf" not in out
 
 
 # --------------------------------------------------------------------------- names and output

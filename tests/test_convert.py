@@ -125,6 +125,8 @@ LAYOUTS = {
         },
         "model.0",
     ),
+    "a number beside the tensors": lambda s: ({**s, "epoch": 3}, "the file itself"),
+    "a name like an optimiser's": lambda s: ({"best_optimal": s}, "best_optimal"),
     "an object": lambda s: (argparse.Namespace(weights=s, other=[1]), "weights"),
     "two, of which one fits": lambda s: ({"net": s, "critic": {"w": torch.ones(9)}}, "net"),
 }
@@ -236,6 +238,25 @@ def test_an_existing_file_is_kept(write, out):
     assert out.read_text() == "mine"
 
 
+def test_a_file_is_never_converted_into_itself(write, out):
+    path = write(bundled())
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="is the file that is read"):
+        convert(path, "dncnn-s", path.parent / "." / path.name, overwrite=True)
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_the_zoo_keeps_what_tensors_do_not_tell(tmp_path, out):
+    path = tmp_path / "own.safetensors"
+    zoo.save(path, zoo.create("bf-unet", features=2, residual=True), {"noise": "gaussian:25"})
+    convert(path, "bf-unet", out)
+    assert zoo.load(out).residual and zoo.load(out).metadata["noise"] == "gaussian:25"
+    convert(path, "bf-unet", out, noise="gaussian:0-55", overwrite=True)
+    assert zoo.load(out).metadata["noise"] == "gaussian:0-55"
+    with pytest.raises(CheckpointError, match="a file of the zoo for 'bf-unet', not for dncnn-s"):
+        convert(path, "dncnn-s", out, overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("content", "model", "arguments", "words"),
     [
@@ -250,8 +271,9 @@ def test_an_existing_file_is_kept(write, out):
         (bundled, "dncnn-s", {"depth": 1}, "cannot be made: .*at least 2"),
         (bundled, "dncnn-s", {"features": 10**6}, "ask for more parameters than the"),
         (lambda: {"net": {"a": torch.ones(1)}}, "dncnn-s", {}, "net does not fit"),
+        (lambda: {"0.weight": torch.ones(8)}, "dncnn-s", {}, "missing: dncnn.0.weight"),
         (lambda: {"epoch": 3, "w\n": 1}, "dncnn-s", {}, r"no state dict; its keys: 'epoch', 'w\\n"),
-        (lambda: [1], "dncnn-s", {}, "no state dict; it is list"),
+        (lambda: [1], "dncnn-s", {}, r"no state dict; it is \(1\)"),
         (lambda: dict.fromkeys(["a"], bundled()["dncnn.0.weight"]), "dncnn-s", {}, "unexpected: a"),
     ],
 )

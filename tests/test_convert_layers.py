@@ -8,6 +8,7 @@ import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -96,15 +97,58 @@ def test_a_pickled_module(old, biases, tmp_path):
     agrees(tmp_path / "model.pth", module, tmp_path)
 
 
+def named(*middle: torch.nn.Module) -> torch.nn.Module:
+    """A module with the names of `dncnn-kair`."""
+    first, last = torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 1, 3, padding="same")
+    outer = torch.nn.Module()
+    outer.model = torch.nn.Sequential(first, torch.nn.ReLU(), *middle, last)
+    return outer
+
+
+_CONV, _RELU = torch.nn.Conv2d, torch.nn.ReLU
+
+
+@pytest.mark.parametrize(
+    ("middle", "words"),
+    [
+        ((_CONV(2, 2, 3, 2, 1), _RELU()), r"stride: expected \(1, 1\), the file says \(2, 2\)"),
+        ((_CONV(2, 2, 3, 1, 2, 2), _RELU()), r"padding: expected \(1, 1\), the file says"),
+        ((_CONV(2, 2, 3, padding="same", dilation=2), _RELU()), "padding: expected|dilation: exp"),
+        ((_CONV(2, 2, 3, 1, 1, padding_mode="reflect"), _RELU()), "padding_mode: expected zeros"),
+        ((_CONV(2, 2, 3, 1, 1), torch.nn.BatchNorm2d(2), _RELU()), "eps: expected 0.0001, the fil"),
+        ((_CONV(2, 2, 3, 1, 1), torch.nn.LeakyReLU()), "'LeakyReLU', which the network has not"),
+    ],
+)
+def test_pickled_layers_of_another_kind(middle, words, tmp_path):
+    """The tensors alone would fit."""
+    path = tmp_path / "model.pth"
+    path.write_bytes(saved(named(*middle)))
+    with pytest.raises(CheckpointError, match=words):
+        convert(path, "dncnn-kair", tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ((_CONV(1, 2, 3, 1, 1), _CONV(2, 1, 3, 1, 1)), "a convolution without a ReLU before it"),
+        ((_CONV(1, 2, 3, 1, 1), _RELU(), _CONV(2, 1, 3, 1, 1), _RELU()), "last layer is a ReLU"),
+        ((_CONV(1, 2, 3, 1, 1), _RELU(), _RELU(), _CONV(2, 1, 3, 1, 1)), "does not follow a conv"),
+        ((_CONV(1, 2, 3, 1, 0), _RELU(), _CONV(2, 1, 3, 1, 1)), r"padding: expected \(1, 1\)"),
+    ],
+)
+def test_pickled_chains_that_are_no_dncnn(layers, words, tmp_path):
+    path = tmp_path / "model.pth"
+    path.write_bytes(saved(torch.nn.Sequential(*layers)))
+    with pytest.raises(CheckpointError, match=words):
+        convert(path, "dncnn-kair", tmp_path / "out.safetensors")
+
+
 def test_a_pickled_module_with_the_network_s_own_names(tmp_path):
     """It fits as it is: nothing is merged, and there is nothing to choose."""
     path, out = tmp_path / "model.pth", tmp_path / "out.safetensors"
     conv, relu = torch.nn.Conv2d, torch.nn.ReLU
-    for norms in ([], [torch.nn.BatchNorm2d(2)]):
-        layers = [conv(1, 2, 3), relu(), conv(2, 2, 3), *norms, relu(), conv(2, 1, 3)]
-        outer = torch.nn.Module()
-        outer.model = torch.nn.Sequential(*layers)
-        path.write_bytes(saved(outer))
+    for norms in ([], [torch.nn.BatchNorm2d(2, eps=1e-4)]):
+        path.write_bytes(saved(named(conv(2, 2, 3, padding=1), *norms, relu())))
         done = convert(path, "dncnn-kair", out, overwrite=True)
         assert done.part == "the file itself"
         assert done.arguments["form"] == ("BR" if norms else "R")
@@ -113,8 +157,17 @@ def test_a_pickled_module_with_the_network_s_own_names(tmp_path):
 # --------------------------------------------------------------------------- Keras
 
 
-def write_keras(path: Path, module: DnCNN, *, whole: bool = True, link: str = "") -> None:
-    """As `model.save` does (with the description of the network), or `save_weights`."""
+SAID = {"c": ("Conv2D", {"strides": [1, 1], "padding": "same", "activation": "linear"})}
+SAID |= {"b": ("BatchNormalization", {"epsilon": EPSILON}), "r": ("ReLU", {})}
+
+
+def write_keras(
+    path: Path, module: DnCNN, *, whole: bool = True, link: str = "", **said: Any
+) -> None:
+    """As `model.save` does (with the description of the network), or `save_weights`.
+
+    said: what the description says of every convolution.
+    """
     layers = []
     for i, (conv, norm) in enumerate(module.parts()):
         own = {"kernel": hwio(conv)}
@@ -135,10 +188,11 @@ def write_keras(path: Path, module: DnCNN, *, whole: bool = True, link: str = ""
             for key, array in own.items():
                 group[f"{name}/{key}:0"] = array
         if whole:
-            config = [
-                {"config": {"name": name, **({"epsilon": EPSILON} if name[0] == "b" else {})}}
-                for name, _ in layers
-            ]
+            config = []
+            for name, _ in layers:
+                kind, own = SAID[name[0]]
+                own = {"name": name, **own, **(said if name[0] == "c" else {})}
+                config.append({"class_name": own.pop("class_name", kind), "config": own})
             file.attrs["model_config"] = json.dumps({"config": {"layers": config}})
         if link:
             del top["conv0/conv0/kernel:0"]
@@ -150,6 +204,22 @@ def test_a_keras_file(channels, tmp_path):
     module = net(channels)
     write_keras(tmp_path / "model.h5", module)
     agrees(tmp_path / "model.h5", module, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("strides", [2, 2]),
+        ("dilation_rate", [2, 2]),
+        ("padding", "valid"),
+        ("activation", "tanh"),
+        ("class_name", "Conv2DTranspose"),
+    ],
+)
+def test_keras_convolutions_of_another_kind(name, value, tmp_path):
+    write_keras(tmp_path / "model.h5", net(), **{name: value})
+    with pytest.raises(CheckpointError, match=rf"'conv0': {name}: expected .*, the file says"):
+        convert(tmp_path / "model.h5", "dncnn-kair", tmp_path / "out.safetensors")
 
 
 def test_keras_files_that_cannot_be_used(tmp_path):
@@ -189,6 +259,13 @@ def test_keras_files_that_cannot_be_used(tmp_path):
             group.attrs["weight_names"] = np.array([key], "S")
             group[key] = np.zeros(shape, "f4")
     refused("'b': neither a convolution nor a batch norm; it has 'embeddings'")
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array(["inner"], "S")
+        group = file.create_group("inner")
+        group.attrs["weight_names"] = np.array(["a/kernel:0", "b/kernel:0"], "S")
+        for key in ("a/kernel:0", "b/kernel:0"):
+            group[key] = np.zeros((3, 3, 1, 1), "f4")
+    refused("'inner' has several 'kernel': layers inside it")
 
 
 def test_hdf5_data_that_are_elsewhere(tmp_path):

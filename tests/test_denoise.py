@@ -170,6 +170,8 @@ def test_wrong_arguments():
         denoise_image(model, np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match=r"\(H, W\) or \(H, W, C\)"):
         denoise_image(model, np.zeros((1, 3, 4, 4)))
+    with pytest.raises(ValueError, match=r"with 1 to 4 channels, got \(3, 40, 50\)"):
+        denoise_image(network(channels=1), picture(40, 50).transpose(2, 0, 1))
     with pytest.raises(ValueError, match="ensemble: expected 1, 2, 4 or 8, got 3"):
         denoise_image(model, picture(4, 4), ensemble=3)
     with pytest.raises(ValueError, match="tile: expected at least 1"):
@@ -290,6 +292,18 @@ def test_two_inputs_of_one_name(tmp_path):
     results = denoise_files(small(), [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     assert results[0].error is None
     assert "same name as" in results[1].error
+    (tmp_path / "a" / "same.png").write_text("no picture")
+    results = denoise_files(small(), [tmp_path / "a", tmp_path / "b"], tmp_path / "other")
+    assert results[0].error.startswith(f"{tmp_path / 'a' / 'same.png'}: ")
+    assert results[1].error is None  # nothing is overwritten
+
+
+def test_an_error_names_the_input(tmp_path):
+    """Even where the output's name contains it."""
+    file = Path(os.path.relpath(tmp_path / "x.jpg"))
+    Image.new("RGBA", (5, 5)).save(file, format="PNG")
+    (result,) = denoise_files(small(), [file], tmp_path / "out")
+    assert result.error.startswith(f"{file}: ")
 
 
 def test_a_full_disk_is_no_fault_of_the_file(tmp_path, monkeypatch):
@@ -306,7 +320,7 @@ def test_a_full_disk_is_no_fault_of_the_file(tmp_path, monkeypatch):
 def test_find_pictures(tmp_path):
     source = mixed_folder(tmp_path / "in")
     (tmp_path / "empty").mkdir()
-    found, failures = find_pictures([source, tmp_path / "empty", "elsewhere.png"])
+    found, failures = find_pictures([source, tmp_path / "empty", "elsewhere.png", source])
     names = [path.name for path in found]
     assert [f.error for f in failures] == [f"{tmp_path / 'empty'}: holds no picture files"]
     assert names == [*sorted(names[:-1]), "elsewhere.png"]

@@ -56,6 +56,12 @@ def test_psnr_of_images_of_different_sizes_weighs_values_alike_only_globally():
     assert psnr_global(noisy, clean) == pytest.approx(expected)
 
 
+def test_what_is_not_a_number_is_not_perfect() -> None:
+    clean = np.zeros((1, 1, 4, 4))
+    assert math.isnan(psnr_global(np.full_like(clean, np.nan), clean))
+    assert math.isnan(psnr_images(np.full_like(clean, np.nan), clean))
+
+
 def test_psnr_of_bytes_does_not_wrap_around():
     a, b = np.full((1, 1, 2, 2), 0, np.uint8), np.full((1, 1, 2, 2), 255, np.uint8)
     assert psnr_images(a, b, peak=255) == pytest.approx(0.0)

@@ -249,6 +249,7 @@ def test_save_and_load(name: str, tmp_path: Path) -> None:
     zoo.save(again, loaded)
     x = np.random.default_rng(0).random((1, 3, 9, 9), dtype=np.float32)
     np.testing.assert_array_equal(zoo.load(again).denoise(x), model.denoise(x))
+    assert zoo.load(again).metadata == loaded.metadata
 
 
 def test_files_that_are_no_networks(tmp_path: Path) -> None:

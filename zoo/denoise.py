@@ -80,6 +80,10 @@ def denoise_image(
             f"denoise_image: image: expected (H, W) or (H, W, C), not empty, got {image.shape}"
         )
     pixels = image if image.ndim == 3 else image[:, :, None]  # (H, W, C)
+    if pixels.shape[2] > 4:
+        raise ValueError(
+            f"denoise_image: image: expected (H, W, C) with 1 to 4 channels, got {image.shape}"
+        )
     colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))
     parts = _parts(model, pixels[:, :, :colours])
     result = np.empty_like(pixels)
@@ -214,7 +218,7 @@ def find_pictures(sources: Iterable[str | Path]) -> tuple[list[Path], list[FileR
         found += inside
         if not inside:
             failures.append(FileResult(source, error=f"{source}: holds no picture files"))
-    return found, failures
+    return list(dict.fromkeys(found)), failures  # one that is named twice counts once
 
 
 def check_output(files: Sequence[Path], out: str | Path) -> Path:
@@ -292,6 +296,8 @@ def denoise_files(
     if not files:
         return results
     models = dict(model) if isinstance(model, Mapping) else {3: model}
+    if 3 not in models:
+        raise ChannelError(f"denoise_files: model: expected a network under 3, got {[*models]}")
     for each in models.values():
         check_model(each)
     out.mkdir(parents=True, exist_ok=True)
@@ -308,8 +314,7 @@ def denoise_files(
                 notice(f"{file}: {line}")
 
         target = out / file.name
-        first = taken.setdefault(file.name, file)
-        if first is not file:
+        if (first := taken.get(file.name)) is not None:
             clash = f"{file}: has the same name as {first}, whose result it would overwrite"
             results.append(FileResult(file, error=clash))
         elif os.path.lexists(target) and not overwrite:
@@ -317,6 +322,8 @@ def denoise_files(
             results.append(FileResult(file, error=there))
         else:
             results.append(_one_file(models, file, target, tell, remark, settings))
+            if results[-1].target is not None:
+                taken[file.name] = file
     return results
 
 
@@ -352,4 +359,4 @@ def _one_file(
 def _named(file: Path, text: str) -> str:
     """The text on one line, with the file's name in it."""
     text = " ".join(text.split())
-    return text if str(file) in text else f"{file}: {text}"
+    return text if text.startswith(f"{file}: ") else f"{file}: {text}"

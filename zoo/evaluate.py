@@ -171,6 +171,8 @@ def _evaluate(
             noisy, clean = _observe(law, read(), seed, number, name)  # (C, h, w) each
             image = noisy.transpose(1, 2, 0)
             estimate = denoise_image(model, image, seed=seed, notice=remark, **how)
+            if not np.isfinite(estimate).all():
+                raise ImageError(name, "the network gives values that are not finite")
         except ImageError as error:
             failures.append(Failure(name, str(error)))
         except ChannelError as error:

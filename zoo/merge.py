@@ -52,6 +52,7 @@ def merge_batch_norm(model: Denoiser) -> Denoiser:
         for name, array in zip(("weight", "bias"), pair, strict=True)
     }
     result.load_state_dict(arrays)
+    result.metadata = dict(model.metadata)
     return result.to(device_of(model.parameters()[0].value)).eval()
 
 

@@ -78,8 +78,8 @@ def ssim_images(estimate: Images, reference: Images, *, peak: float = 1.0) -> fl
 
 
 def decibels(mse: float, peak: float = 1.0) -> float:
-    """10 log10(peak^2 / mse); inf where mse is 0."""
-    return float(10 * np.log10(peak**2 / mse)) if mse > 0 else float("inf")
+    """10 log10(peak^2 / mse); inf where mse is 0, NaN where it is."""
+    return float(10 * np.log10(peak**2 / mse)) if mse != 0 else float("inf")
 
 
 def squared_error(estimate: np.ndarray, reference: np.ndarray) -> float:

@@ -187,7 +187,8 @@ def save(path: str | Path, model: Denoiser, metadata: Mapping[str, str] | None =
     Args:
         path: the file; it appears whole or not at all.
         model: made by `create` or `load`.
-        metadata: further text fields, such as the noise that it was trained on.
+        metadata: further text fields, such as the noise that it was trained on, beside those of
+            `model.metadata`.
     """
     if not model.architecture:
         raise ValueError(
@@ -200,7 +201,7 @@ def save(path: str | Path, model: Denoiser, metadata: Mapping[str, str] | None =
         "channels": str(model.channels),
         "value_range": "0 1",
     }
-    checkpoint.save(path, model.state_dict(), {**(metadata or {}), **text})
+    checkpoint.save(path, model.state_dict(), {**model.metadata, **(metadata or {}), **text})
 
 
 def load(path: str | Path) -> Denoiser:

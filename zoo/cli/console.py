@@ -121,6 +121,13 @@ def table(
     console.print(sheet)
 
 
+def path_of(option: str, text: str) -> Path:
+    """A path that was typed; an empty one, as of a variable that is not set, is refused."""
+    if not text:
+        raise CliError(f"{option}: expected a path, got an empty text")
+    return Path(text)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; nearest: a, b, c` for an unknown name, or `` when nothing resembles it."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)

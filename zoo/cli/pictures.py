@@ -21,6 +21,7 @@ from zoo.cli.console import (
     complain,
     emit,
     first_line,
+    path_of,
     say,
     table,
 )
@@ -109,7 +110,9 @@ def run_denoise(args: argparse.Namespace) -> int:
     device = first_line(args)
     _check(args)
     try:
-        weights = {3: args.weights} if args.weights else default_weights()
+        given = None if args.weights is None else path_of("--weights", args.weights)
+        weights = default_weights() if given is None else {3: given}
+        inputs = [path_of("IN", text) for text in args.inputs]
     except FileNotFoundError as error:
         raise CliError(str(error)) from error
     networks = {channels: models.trained(str(path))[0] for channels, path in weights.items()}
@@ -119,7 +122,7 @@ def run_denoise(args: argparse.Namespace) -> int:
         with _progress(args, every=0.0) as show:
             results = denoise_files(
                 networks,
-                args.inputs,
+                inputs,
                 args.out,
                 overwrite=args.overwrite,
                 tile=args.tile,
@@ -234,7 +237,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         law = parse(args.noise)
     except LawError as error:
         raise CliError(f"--noise: {error}") from error
-    folder = Path(args.data) if args.data else samples_dir("test")
+    folder = samples_dir("test") if args.data is None else path_of("--data", args.data)
     if not folder.exists():
         raise CliError(f"{folder}: --data: no such folder")
     model, _ = models.trained(args.model)

@@ -19,6 +19,7 @@ from zoo.cli.console import (
     add_verb,
     emit,
     first_line,
+    path_of,
     say,
 )
 
@@ -102,7 +103,7 @@ def run_train(args: argparse.Namespace) -> int:
     from zoo.train import train
 
     device = first_line(args)
-    if args.data is not None and not Path(args.data).exists():
+    if args.data is not None and not path_of("--data", args.data).exists():
         raise CliError(f"{args.data}: --data: no such folder or file")
     return _training(
         args,

@@ -23,8 +23,12 @@ class Record:
 def shown(value: object, most: int = 60) -> str:
     """Text or a number from a file, quoted and cut, so that it can stand in a message of one line.
 
-    Of a container only its kind: what a file nests may be too deep to be printed.
+    Of a container only its kind, unless it holds a few numbers: what a file nests may be too deep
+    to be printed.
     """
+    few = isinstance(value, tuple | list) and len(value) <= 4
+    if few and all(isinstance(part, int | float) for part in value):  # type: ignore[attr-defined]
+        return f"({', '.join(map(shown, value))})"  # type: ignore[call-overload]
     if isinstance(value, str | bytes):
         return repr(value[:most]) + ("..." if len(value) > most else "")
     if isinstance(value, Record):

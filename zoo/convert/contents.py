@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Contents:
         value: of a PyTorch file the object in it (plain containers and `records`), else None.
         layers: of a Keras or MATLAB file its convolutions, else None.
         budget: what is left for its tensors.
+        metadata: the text fields of a safetensors file.
         sha256: of the file.
     """
 
@@ -42,6 +44,7 @@ class Contents:
     value: Any
     layers: list[sequence.Convolution] | None
     budget: Budget
+    metadata: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
 
 
@@ -98,7 +101,7 @@ def _read(content: bytes, budget: Budget) -> Contents:
             "PyTorch before 2.0 and convert the result"
         )
     if content[8:9] == b"{" and 8 + int.from_bytes(content[:8], "little") <= len(content):
-        return Contents("safetensors", _read_safetensors(content), None, budget)
+        return _read_safetensors(content, budget)
     for beginning, reason in _STRANGERS:
         if content.startswith(beginning):
             raise Refused(reason)
@@ -123,10 +126,14 @@ def _read_hdf5(content: bytes, budget: Budget) -> Contents:
         return Contents("Keras HDF5", None, sequence.of_keras(hdf5.keras_layers(tree)), budget)
 
 
-def _read_safetensors(content: bytes) -> Any:
+def _read_safetensors(content: bytes, budget: Budget) -> Contents:
     try:
         arrays = safetensors.numpy.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except KeyError as error:  # of a number format that NumPy does not have
+        raise Refused(f"tensors of type {shown(error.args[0])}, which is not supported") from error
     # The library says in many ways that a file is malformed.
     except Exception as error:
         raise Refused(f"not a valid safetensors file: {shown(str(error))}") from error
-    return {name: NumpyArray(array) for name, array in arrays.items()}
+    value = {name: NumpyArray(array) for name, array in arrays.items()}
+    return Contents("safetensors", value, None, budget, header.get("__metadata__", {}))

@@ -17,10 +17,11 @@ from zoo.architectures import Denoiser
 from zoo.convert import families
 from zoo.convert.budget import MAX_BYTES, Refused, plain, shown
 from zoo.convert.contents import Contents, read_checkpoint
+from zoo.convert.modules import check_activations, check_layer
 from zoo.convert.records import NumpyArray, Tensor
 from zoo.convert.sequence import Convolution, merged_state, of_module
 from zoo.convert.states import State, states, stored_sigma
-from zoo.noise import parse
+from zoo.noise import Gaussian, parse
 from zoo.recipes.config import RecipeError, checked, unknown_key
 
 _MERGED = "dncnn-kair"
@@ -95,21 +96,26 @@ def convert(
     path, out = Path(path), Path(out)
     given = _checked_arguments(model, arguments or {})
     law = parse(noise).name if noise is not None else None
+    if out.exists() and path.exists() and os.path.samefile(path, out):
+        raise CheckpointError(out, "is the file that is read; choose another name")
     if out.exists() and not overwrite:
         raise CheckpointError(out, "is there already; choose another name, or overwrite it")
     try:
         contents = read_checkpoint(path, max_bytes=max_bytes)
+        own = _of_the_zoo(path, contents, model)
+        given = {**(own.arguments if own else {}), **given}
         fit = _chosen(contents, model, given, part)
         _load(fit, contents)
     except Refused as error:
         raise CheckpointError(path, str(error)) from error
     network = fit.network()
     metadata = {
+        **(own.metadata if own else {}),
         "source": source or path.name,
         "source_sha256": contents.sha256,
         "colour": {1: "gray", 3: "RGB"}.get(network.channels, f"{network.channels} channels"),
     }
-    if (told := law or _told_noise(contents)) is not None:
+    if (told := law or metadata.get("noise") or _told_noise(contents)) is not None:
         metadata["noise"] = told
     registry.save(out, network, metadata)
     return Conversion(
@@ -139,12 +145,21 @@ def _checked_arguments(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise TypeError(f"{model}: {error}") from error
 
 
+def _of_the_zoo(path: Path, contents: Contents, model: str) -> Denoiser | None:
+    """The network in a file that the zoo wrote, which says what tensors do not."""
+    architecture = contents.metadata.get("architecture")
+    if architecture is None:
+        return None
+    if architecture != model:
+        raise Refused(f"a file of the zoo for {shown(architecture)}, not for {model}")
+    return registry.load(path)
+
+
 def _told_noise(contents: Contents) -> str | None:
     sigma = stored_sigma(contents.value)
     if sigma is None:
         return None
-    low, high = (f"{end:g}" for end in sigma)
-    return parse(f"gaussian:{low}" if low == high else f"gaussian:{low}-{high}").name
+    return Gaussian(*sigma).name
 
 
 # ------------------------------------------------------------------------------- fitting
@@ -313,6 +328,10 @@ def _load(fit: _Fit, contents: Contents) -> None:
     floats = [array.dtype for array in arrays.values() if array.dtype.kind == "f"]
     wide = np.result_type(np.float32, *floats)
     first: dict[tuple[int, str], str] = {}
+    for key, tensor in fit.tensors.items():
+        if (layer := fit.state.layers.get(tensor)) is not None:
+            check_layer(layer, slots[key][0], key)
+    check_activations(fit.state.classes, network)
     for key, array in arrays.items():
         owner, name = slots[key]
         shape = np.shape(getattr(owner, name))

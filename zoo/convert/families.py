@@ -17,7 +17,7 @@ def arguments(model: str, shapes: Shapes) -> dict[str, Any]:
     """The arguments that the shapes tell; {} when they are not those of this network at all."""
     try:
         return _FAMILIES[model](shapes) if model in _FAMILIES else {}
-    except (KeyError, IndexError):  # a tensor that every such network has is missing
+    except (KeyError, IndexError, ValueError):  # a tensor is missing, or has too few axes
         return {}
 
 

@@ -129,12 +129,13 @@ class Tree:
 class KerasLayer:
     """One layer with weights: arrays by their short names, `kernel`, `bias`, `gamma`, ...
 
-    A convolution's kernel has the axes (height, width, in, out).
+    A convolution's kernel has the axes (height, width, in, out). `settings`: what the file says of
+    the layer, {} where it holds weights alone.
     """
 
     name: str
     weights: dict[str, np.ndarray]
-    epsilon: float | None = None
+    settings: dict[str, Any]
 
 
 def keras_layers(tree: Tree) -> list[KerasLayer]:
@@ -150,28 +151,35 @@ def keras_layers(tree: Tree) -> list[KerasLayer]:
     names = tree.texts(top, "layer_names")
     if not names:
         raise Refused("an HDF5 file, but not of Keras' save or save_weights: no layer_names")
-    epsilons = _epsilons(tree)
+    told = _described(tree)
     found = []
     for name in names:
         group = tree.child(top, name)
         weights = {}
         for path in tree.texts(group, "weight_names"):
             short = path.rsplit("/", 1)[-1].split(":")[0]
+            if short in weights:
+                raise Refused(f"layer {shown(name)} has several {shown(short)}: layers inside it")
             weights[short] = tree.values(tree.child(group, path), path)
         if weights:
-            found.append(KerasLayer(name, weights, epsilons.get(name)))
+            found.append(KerasLayer(name, weights, told.get(name, {})))
     return found
 
 
-def _epsilons(tree: Tree) -> dict[str, float]:
-    """What each batch norm adds to its variance, from the stored description of the network."""
+def _described(tree: Tree) -> dict[str, dict[str, Any]]:
+    """The settings of each layer, and its class as `class_name`, from the stored description of the
+    network; {} where there is none.
+    """
     text = "".join(tree.texts(tree.file, "model_config"))
     try:
-        layers = json.loads(text)["config"]["layers"] if text else []
-        pairs = [(layer["config"]["name"], layer["config"].get("epsilon")) for layer in layers]
+        config = json.loads(text)["config"] if text else []
+        layers = config if isinstance(config, list) else config["layers"]  # a list in old files
+        return {
+            str(layer["config"]["name"]): {**layer["config"], "class_name": layer["class_name"]}
+            for layer in layers
+        }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Refused("its description of the network (model_config) is damaged") from error
-    return {str(name): float(value) for name, value in pairs if isinstance(value, int | float)}
 
 
 # ------------------------------------------------------------------------------- MATLAB 7.3

@@ -180,6 +180,8 @@ def _text(codes: np.ndarray) -> str:
     """The characters of a short text; MATLAB stores them as numbers of one to four bytes."""
     if len(codes) > 1 << 16:
         raise Refused(f"a text of {len(codes)} characters in a MATLAB file")
+    if codes.dtype.kind not in "iu":
+        raise Refused("a text of a MATLAB file that is no text")
     if codes.dtype.itemsize == 1:
         return codes.tobytes().decode("utf-8", "replace")
     return "".join(chr(code) if 0 <= code <= 0x10FFFF else "?" for code in codes.tolist())

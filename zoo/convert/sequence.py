@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.windows import Window
 from zoo.convert.budget import Budget, Refused, shown
 from zoo.convert.hdf5 import KerasLayer
-from zoo.convert.records import Made, Name, NumpyArray, View
+from zoo.convert.modules import check_convolution, class_of
+from zoo.convert.records import Made, NumpyArray, View
 from zoo.merge import absorb
 
 MATCONVNET_FIELDS = frozenset(
@@ -78,6 +80,8 @@ class _Sequence:
         self.ended = False  # by an activation
 
     def convolution(self, layer: Convolution) -> None:
+        if self.layers and not self.ended:
+            raise Refused(f"{layer.where}: a convolution without a ReLU before it")
         self.layers.append(layer)
         self.ended = False
 
@@ -86,12 +90,16 @@ class _Sequence:
             raise Refused(f"{where}: a batch norm that does not follow a convolution")
         self.layers[-1].norm = norm
 
-    def activation(self) -> None:
+    def activation(self, where: str) -> None:
+        if not self.layers or self.ended:
+            raise Refused(f"{where}: a ReLU that does not follow a convolution")
         self.ended = True
 
     def finished(self) -> list[Convolution]:
         if not self.layers:
             raise Refused("it has no convolution")
+        if self.ended:
+            raise Refused("its last layer is a ReLU, expected a convolution")
         return self.layers
 
 
@@ -111,20 +119,40 @@ def of_keras(layers: Iterable[KerasLayer]) -> list[Convolution]:
                 raise Refused(
                     f"{where}: a kernel of shape {weights['kernel'].shape}, expected 4 axes"
                 )
+            _check_keras(layer, where)
             kernel = np.ascontiguousarray(weights["kernel"].transpose(3, 2, 0, 1))
+            if found.layers and not found.ended:
+                found.activation(where)  # it has no weights, so the file does not tell of it
             found.convolution(Convolution(where, _floating(kernel, where), weights.get("bias")))
         elif {"moving_mean", "moving_variance"} <= weights.keys():
             mean, variance = weights["moving_mean"], weights["moving_variance"]
-            if layer.epsilon is None:
+            epsilon = layer.settings.get("epsilon")
+            if not isinstance(epsilon, int | float):
                 raise Refused(f"{where}: a batch norm whose epsilon the file does not tell")
             with np.errstate(invalid="ignore"):  # asked about in merged()
-                deviation = np.sqrt(variance.astype(np.float64) + layer.epsilon)
+                deviation = np.sqrt(variance.astype(np.float64) + epsilon)
             g, beta = weights.get("gamma", np.ones_like(mean)), weights.get("beta", 0 * mean)
             found.norm(Norm(g, beta, mean, deviation), where)
         else:
             held = ", ".join(map(shown, weights))
             raise Refused(f"{where}: neither a convolution nor a batch norm; it has {held}")
     return found.finished()
+
+
+def _check_keras(layer: KerasLayer, where: str) -> None:
+    """Raise Refused where the file says that it is no convolution that keeps height and width."""
+    for name, expected in (
+        ("class_name", ("Conv2D", "Convolution2D")),
+        ("strides", (1, [1, 1])),
+        ("dilation_rate", (1, [1, 1])),
+        ("groups", (1,)),
+        ("padding", ("same",)),
+        ("data_format", ("channels_last", None)),
+        ("activation", ("linear", "relu", None)),
+    ):
+        found = layer.settings.get(name, expected[0])
+        if found not in expected:
+            raise Refused(f"{where}: {name}: expected {expected[0]}, the file says {shown(found)}")
 
 
 def _floating(array: Any, where: str) -> np.ndarray:
@@ -152,13 +180,14 @@ def of_matconvnet(variables: dict[str, Any]) -> list[Convolution]:
     found = _Sequence()
     for i, layer in enumerate(layers, 1):
         kind = layer.get("type") if isinstance(layer, dict) else None
+        kind = kind if isinstance(kind, str) else None
         where = f"net.layers{{{i}}}"
         if kind == "conv":
             found.convolution(_matlab_convolution(layer, where))
         elif kind == "bnorm":
             found.norm(_matlab_norm(layer, where), where)
         elif kind == "relu" and not np.any(_option(layer, "leak", 0, where)):
-            found.activation()
+            found.activation(where)
         elif kind != "loss" or i < len(layers):
             raise Refused(f"{where}: a layer of type {shown(kind)}; known are conv, bnorm, relu")
     return found.finished()
@@ -207,8 +236,11 @@ def _matlab_norm(layer: dict[str, Any], where: str) -> Norm:
 
 
 def of_module(module: Any, budget: Budget) -> list[Convolution] | None:
-    """The convolutions of a pickled PyTorch module that is, or whose one child is, a Sequential of
-    Conv2d, BatchNorm2d and ReLU; None where it is anything else.
+    """The convolutions of a pickled PyTorch module that is a Sequential of Conv2d, BatchNorm2d and
+    ReLU, or has one at the end of a line of only children; None where it is anything else.
+
+    Raises: Refused for a convolution that does not keep height and width, or layers in an order
+    that no DnCNN has.
     """
     children = _children(module)
     for _ in range(_MOST_WRAPPERS):
@@ -218,12 +250,15 @@ def of_module(module: Any, budget: Budget) -> list[Convolution] | None:
         return None
     found = _Sequence()
     for i, child in enumerate(children):
-        kind = child.name.name if isinstance(child.name, Name) else ""
+        kind = class_of(child)[1]
         own, where = child.attributes, f"module {i}"
         if kind == "Conv2d":
             weight, bias = (_parameter(own, name, where, budget) for name in ("weight", "bias"))
-            if weight is None:
+            if weight is None or weight.ndim != 4:
                 return None
+            keeping = tuple(k // 2 for k in weight.shape[2:])
+            window = Window(weight.shape[2:], padding=(keeping[0],) * 2 + (keeping[1],) * 2)
+            check_convolution(child, where, window)
             found.convolution(Convolution(where, weight, bias))
         elif kind == "BatchNorm2d":
             names = ("weight", "bias", "running_mean", "running_var")
@@ -236,7 +271,7 @@ def of_module(module: Any, budget: Budget) -> list[Convolution] | None:
                 deviation = np.sqrt(variance.astype(np.float64) + epsilon)
             found.norm(Norm(g, beta, mean, deviation), where)
         elif kind == "ReLU":
-            found.activation()
+            found.activation(where)
         else:
             return None
     return found.finished()

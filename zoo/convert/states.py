@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.convert.budget import Budget, Refused, shown
+from zoo.convert.modules import class_of
 from zoo.convert.records import Made, NumpyArray, Tensor, View
 
 _DEEPEST = 100
 _MODULE = 1000
-_AVOIDED = ("optim", "sched")
+_SINGLE = (int, float, str, bool, type(None))
+"""What may stand beside the tensors of a state dict, and is no tensor."""
+_AVOIDED = re.compile(r"(?<![a-z])(optim(i[sz]er)?|sched(uler)?)s?(?![a-z])")
+"""In names of what an optimiser or a schedule keeps."""
 
 
 @dataclass
 class State:
-    """A state dict, and the place where it was found, such as `checkpoint.model.0`."""
+    """A state dict, and the place where it was found, such as `checkpoint.model.0`.
+
+    Of a pickled module also the layer that each tensor belongs to, and the classes of all layers.
+    """
 
     place: str
     tensors: dict[str, Tensor]
+    layers: dict[Tensor, Made] = field(default_factory=dict)
+    classes: set[tuple[str, str]] = field(default_factory=set)
 
     def named(self) -> Iterator[dict[str, Tensor]]:
         """The tensors under their names, and under shorter ones: wrappers such as DataParallel put
@@ -36,7 +46,8 @@ class State:
 
 
 def states(value: Any, budget: Budget) -> list[State]:
-    """Every state dict: a table whose keys are texts and whose values are tensors; every module.
+    """Every state dict: a table whose keys are texts and whose values are tensors, but for single
+    numbers and texts; every module.
 
     What optimisers and schedules keep is left out.
 
@@ -47,13 +58,13 @@ def states(value: Any, budget: Budget) -> list[State]:
     for _ in range(_DEEPEST):
         below: list[tuple[str, Any]] = []
         for place, item in level:
-            tensors = _tensors(item, budget)
-            if tensors:
-                found.append(State(place or "the file itself", tensors))
+            state = _state(place or "the file itself", item, budget)
+            if state.tensors:
+                found.append(state)
                 continue
             for name, part in _parts(item):
                 budget.step(len(place))
-                if id(part) in seen or any(word in name.lower() for word in _AVOIDED):
+                if id(part) in seen or _AVOIDED.search(name.lower()):
                     continue
                 seen.add(id(part))
                 below.append((f"{place}.{name}" if place else name, part))
@@ -80,20 +91,22 @@ def _parts(item: Any) -> Iterator[tuple[str, Any]]:
         yield from _parts(item.args)
 
 
-def _tensors(item: Any, budget: Budget) -> dict[str, Tensor]:
-    """The state dict that an object is, or {}."""
-    if isinstance(item, dict):
-        named = all(isinstance(key, str) for key in item)
-        whole = named and all(isinstance(part, View | NumpyArray) for part in item.values())
-        return dict(item) if whole else {}
+def _state(place: str, item: Any, budget: Budget) -> State:
+    """The state dict that an object is, or one without tensors."""
+    if isinstance(item, dict) and all(isinstance(key, str) for key in item):
+        budget.step(len(item))
+        others = [part for part in item.values() if not isinstance(part, View | NumpyArray)]
+        if all(isinstance(part, _SINGLE) for part in others):
+            tensors = {k: part for k, part in item.items() if isinstance(part, View | NumpyArray)}
+            return State(place, tensors)
     if isinstance(item, Made) and isinstance(item.attributes.get("_modules"), dict):
-        return _module_tensors(item, budget)
-    return {}
+        return _state_of_module(place, item, budget)
+    return State(place, {})
 
 
-def _module_tensors(module: Made, budget: Budget) -> dict[str, Tensor]:
+def _state_of_module(place: str, module: Made, budget: Budget) -> State:
     """The state dict of a pickled module, in PyTorch's order: its own tensors, then its parts'."""
-    found: dict[str, Tensor] = {}
+    found = State(place, {})
     waiting: list[tuple[str, Made]] = [("", module)]
     while waiting:
         prefix, one = waiting.pop()
@@ -101,10 +114,12 @@ def _module_tensors(module: Made, budget: Budget) -> dict[str, Tensor]:
         if prefix.count(".") > _DEEPEST:
             raise Refused(f"a module that nests deeper than {_DEEPEST} levels")
         own = one.attributes
+        found.classes.add(class_of(one))
         for name, tensor in [*_entries(own, "_parameters"), *_entries(own, "_buffers")]:
             if isinstance(tensor, View | NumpyArray):
                 budget.step(len(prefix) + len(name))
-                found[prefix + name] = tensor
+                found.tensors[prefix + name] = tensor
+                found.layers[tensor] = one
         for name, part in reversed(_entries(own, "_modules")):
             if isinstance(part, Made):
                 budget.step(len(prefix) + len(name))
@@ -131,5 +146,6 @@ def stored_sigma(value: Any) -> tuple[float, float] | None:
     ends = [table.get("min_noise"), table.get("max_noise")]
     if table.get("noise_mode") == "S":
         ends = [table.get("noise_std")] * 2
-    numbers = [float(e) for e in ends if isinstance(e, int | float) and 0 <= e <= 255]
+    found = [e for e in ends if isinstance(e, int | float) and not isinstance(e, bool)]
+    numbers = [float(e) for e in found if 0 <= e <= 255]
     return (min(numbers), max(numbers)) if len(numbers) == 2 else None
