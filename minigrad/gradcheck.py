@@ -163,6 +163,7 @@ def check_adjoint(
         columns = [y - zero for y, zero in zip(ys, zeros, strict=True)]
         dys = [normal_like(y, rng) for y in ys]
         dxs = [x - x if dx is None else dx for x, dx in zip(xs, probe.call(vjp, dys), strict=True)]
+        module.zero_grad()
         expected, actual = inner(columns, dys), inner(xs, dxs)
         scale = norm(columns) * norm(dys) + norm(xs) * norm(dxs)
         row = Row("<A x, y> = <x, A' y>", expected, actual, rtol * scale)

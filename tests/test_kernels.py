@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -423,6 +424,22 @@ def test_shared_work_keeps_order_and_raises_what_a_job_raises() -> None:
 
     with pytest.raises(ZeroDivisionError):
         numpy_threads.share(fails, 4)
+
+
+def test_a_failure_ends_the_other_threads_too() -> None:
+    from threadpoolctl import threadpool_limits
+
+    begun = []
+
+    def work(job: int) -> None:
+        begun.append(job)
+        if job == 0:
+            raise RuntimeError("no")
+        time.sleep(0.01)
+
+    with threadpool_limits(2, user_api="blas"), pytest.raises(RuntimeError, match="no"):
+        numpy_threads.share(work, 1000)
+    assert len(begun) < 100
 
 
 def test_scratch_memory_belongs_to_a_thread_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,17 +195,17 @@ def test_stopped_in_the_search_it_goes_on_with_the_next_burst(
     searched = []
     search = crafted.burst_samples
 
-    def stopping(burst: np.ndarray, settings: Any, noise: Any, number: int) -> Any:
+    def stopping(burst: np.ndarray, settings: Any, noise: Any, number: int, **how: Any) -> Any:
         searched.append(number)
-        if number == 1:
+        if searched == [0, 1]:
             signal.raise_signal(signal.SIGTERM)
-        return search(burst, settings, noise, number)
+        return search(burst, settings, noise, number, **how)
 
     monkeypatch.setattr(crafted, "burst_samples", stopping)
     result = fit(recipe(), photographs, tmp_path / "run")
     assert (result.cause, result.step, searched) == ("stopped", 0, [0, 1])
     go_on(tmp_path / "run")
-    assert searched == [0, 1, 2, 3]
+    assert searched == [0, 1, 1, 2, 3]  # the search of burst 1 was given up
     same_outcome(tmp_path / "whole", tmp_path / "run")
 
 
@@ -248,7 +248,12 @@ def test_bursts_from_folders_of_frames(noise, tmp_path) -> None:
         ("patch_craft.patch=1", "patch_craft.patch: expected at least 2, got 1"),
         ("patch_craft.frames=4", "patch_craft.frames: expected an odd number from 3, got 4"),
         ("patch_craft.hard=2", "patch_craft.hard: expected a share, 0 to 1, got 2"),
-        ("patch_craft.std_num=-1", "patch_craft.std_num: expected a finite number of at least 0"),
+        ("patch_craft.std_num=-1", "patch_craft.std_num: expected a finite number above 0"),
+        ("patch_craft.second=5", "patch_craft.second: a second search needs patch_craft.skip"),
+        ("patch_craft.images=0", "patch_craft.images: expected"),
+        ("patch_craft.patch=30", "patch_craft.patch: a patch of 30 pixels does not fit into fram"),
+        ("patch_craft.reach=40000", "patch_craft.reach: expected at most 32767, got 40000"),
+        ("stages.0.sampler.noise=subpixel:2", "noise: expected a law that keeps the size, got"),
         ("patch_craft.size=8", "sampler.size: a tile of 16 pixels does not fit into frames of 8"),
         ("patch_craft.synthetic=none", "data: expected a folder of bursts, got the bundled"),
         ("stages.0.sampler.noise=stored", "bursts made of photographs need a law, got 'stored'"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.layers.noise_models import _deviation
 from minigrad.special import erf, erfc
 
 EDGES = [0.0, -0.0, 0.46875, 4.0, 28.0, 1e-300, 1e-9, np.nextafter(0.46875, 1), np.nextafter(4, 5)]
@@ -103,3 +104,13 @@ def test_linear_starts_within_the_bounds_of_torch(rng: np.random.Generator) -> N
 def test_factors_start_at_one() -> None:
     assert mg.LearnedScale(3).weight.tolist() == [1, 1, 1]
     assert mg.LearnedScale(init=0.25).weight.tolist() == [0.25]
+
+
+def test_deviation_from_a_mean_that_one_weight_decides() -> None:
+    """q - mean(q) of the heaviest is a difference of nearly equal numbers, of which all digits are
+    right.
+    """
+    t, q = 2.0**-40, np.array([1e6, 1e6 + 1])[:, None]
+    for weights, expected in (((1 - t, t), (-t, 1 - t)), ((t, 1 - t), (t - 1, t))):
+        found = _deviation(np.array(weights)[:, None], q)
+        np.testing.assert_allclose(found[:, 0], expected, rtol=1e-15)

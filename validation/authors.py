@@ -23,8 +23,8 @@ from typing import Any
 import zoo
 from validation.report import Case, UsageError, failed, gather, silent
 from zoo.convert import convert
-from zoo.data.images import list_images, read_image
-from zoo.evaluate import evaluate, in_numeric_order
+from zoo.data.images import list_images, natural_order, read_image
+from zoo.evaluate import evaluate
 from zoo.noise import parse
 
 BAR = 0.01
@@ -176,7 +176,7 @@ def _case(
             official = weights / converted.name
             convert(official, row.model, converted, arguments=row.arguments)
         model = zoo.load(converted)
-        files = sorted(list_images(data / row.folder), key=in_numeric_order)
+        files = sorted(list_images(data / row.folder), key=natural_order)
         files = files[:: row.every][: row.first][:most]
         pictures = ((file.name, read_image(file).pixels) for file in files)
         found = evaluate(model, pictures, parse(row.noise))
@@ -225,6 +225,9 @@ def as_page(cases: list[Case]) -> str:
     for case in cases:
         weights, folder, noise = case.name.split(" ")
         f = case.figures
+        if not f:
+            lines.append(f"| {weights} | {noise} | {folder} | failed: {case.detail} | | | |")
+            continue
         printed = f"{f['published']:.2f}" if "published" in f else ""
         apart = f"{f['worst difference']:.1e} dB" if "worst difference" in f else ""
         lines.append(

@@ -162,9 +162,10 @@ def authors(options: Namespace) -> bool:
         most=options.most,
         say=_say_aside,
     )
+    passed = show(cases, options.json)
     if options.page is not None:
         options.page.write_text(as_page(cases), encoding="utf-8")
-    return show(cases, options.json)
+    return passed
 
 
 COMMANDS: dict[str, Callable[[Namespace], bool]] = {

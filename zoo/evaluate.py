@@ -8,7 +8,6 @@ they belong to.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 from minigrad.noise import Noise
 from zoo import metrics
 from zoo.architectures import Denoiser
-from zoo.data.images import list_images, read_image
+from zoo.data.images import list_images, natural_order, read_image
 from zoo.data.picture import ImageError
 from zoo.denoise import ChannelError, Notice, check_model, denoise_image
 from zoo.noise import Correlated, Gaussian, Law
@@ -99,7 +98,7 @@ def evaluate_folder(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1 picture, got {limit}")
-    files = sorted(list_images(folder), key=in_numeric_order)[:limit]
+    files = sorted(list_images(folder), key=natural_order)[:limit]
     if not files:
         raise ImageError(folder, "holds no picture files")
     pictures = ((file.name, functools.partial(_pixels, file)) for file in files)
@@ -282,9 +281,3 @@ def _protocol(law: Law, seed: int, ensemble: int, rows: list[Row]) -> dict[str, 
         f"mean over {defined} of {len(rows)} pictures"
         + ("" if defined == len(rows) else ", the others being smaller than the window"),
     }
-
-
-def in_numeric_order(path: Path) -> tuple[int, int, str]:
-    """Key to sort files by: numbers by value (3096 before 12084), then the others by name."""
-    digits = "".join(itertools.takewhile(str.isdecimal, path.stem))
-    return (0, int(digits), path.name) if digits == path.stem else (1, 0, path.name)

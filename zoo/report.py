@@ -38,7 +38,7 @@ from zoo.training.contents import arrays_digest
 INSTALL = "pip install '.[plots]'"
 CROP = 256  # pixels that are shown of a photograph, before sub-pixel sampling 1,024
 PICTURES = 3
-TARGETS = 40  # bursts whose statistics are drawn
+TARGETS, TILES = 40, 32  # bursts whose statistics are drawn, tiles of each to choose from
 FIRST_SEED = 10_000  # of the noise: far from the small numbers that recipes use
 INK, GRAY = "#1f4e79", "#767676"
 
@@ -196,8 +196,8 @@ def _curves(log: list[dict[str, Any]], recipe: Recipe) -> Any:
     left.set_yscale("log")
     left.set_title("training loss", loc="left", fontsize=10)
     _line(right, log, "validation", "psnr_images", "PSNR in dB, mean over images")
-    noisy = [record["psnr_images"] for record in log if record.get("kind") == "noisy"]
-    if noisy:
+    noisy = [record.get("psnr_images") for record in log if record.get("kind") == "noisy"]
+    if noisy and noisy[0] is not None:
         right.axhline(noisy[0], color=GRAY, linestyle="--", linewidth=1)
         right.annotate(
             f"noisy input {noisy[0]:.2f} dB",
@@ -220,7 +220,7 @@ def _curves(log: list[dict[str, Any]], recipe: Recipe) -> Any:
 def _targets(folder: Path, log: list[dict[str, Any]]) -> Any:
     """The histogram behind crafted targets, and some of them; None for other runs."""
     told = next((record for record in log if record.get("kind") == "targets"), None)
-    parts = crafted.stored(folder, TARGETS)
+    parts = crafted.stored(folder, TARGETS, TILES)
     if told is None or not parts:
         return None
     return targets_figure(parts, Threshold(**{n: told[n] for n in Threshold._fields if n in told}))
@@ -232,7 +232,9 @@ def _line(axes: Any, log: list[dict[str, Any]], kind: str, name: str, label: str
     points = [
         (record["images"], record[name])
         for record in log
-        if record.get("kind") == kind and record["images"] > 0 and record.get(name) is not None
+        if record.get("kind") == kind
+        and record.get("images", 0) > 0
+        and record.get(name) is not None
     ]
     axes.set_xlabel("images seen")
     axes.set_ylabel(label)

@@ -112,6 +112,10 @@ def share(work: Callable[[int], T], jobs: int) -> list[T]:
             try:
                 for j in order:
                     answers[j] = work(j)
+            except BaseException:
+                for _ in order:  # nobody takes another job
+                    pass
+                raise
             finally:
                 _local.busy = False
 

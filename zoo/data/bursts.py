@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.images import count_pages, list_images, read_image, read_pages
+from zoo.data.images import count_pages, list_images, natural_order, read_image, read_pages
 from zoo.data.picture import ImageError, Picture, with_channels
 
 
@@ -49,8 +49,9 @@ def read_burst(
 ) -> np.ndarray:
     """Frames `first` to `first + frames` of a burst (None: to the end), (C, T, H, W).
 
-    path: a folder, whose pictures are the frames, in the order of their names, or a TIFF file,
-    whose pages are. 8 and 16 bits are both brought to [0, 1]; alpha is dropped.
+    path: a folder, whose pictures are the frames, in the order of their names (numbers in them by
+    value: 9.png before 10.png), or a TIFF file, whose pages are. 8 and 16 bits are both brought to
+    [0, 1]; alpha is dropped.
     channels: 3 repeats gray frames, 1 takes the luma of colour frames, None keeps what there is.
 
     Raises: ImageError when a file cannot be read, when there are too few frames, or when frames
@@ -74,7 +75,7 @@ def _frames(path: Path, which: slice) -> tuple[list[str], list[Picture]]:
     if path.is_file():
         pages = read_pages(path, which)
         return [f"{path}: page {which.start + i}" for i in range(len(pages))], pages
-    files = list_images(path)[which]
+    files = sorted(list_images(path), key=natural_order)[which]
     return [str(file) for file in files], [read_image(file) for file in files]
 
 

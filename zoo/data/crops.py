@@ -43,6 +43,11 @@ def to_unit(levels: np.ndarray) -> np.ndarray:
     return np.divide(levels, np.float32(255), dtype=np.float32, order="C")
 
 
+def as_unit(pixels: np.ndarray) -> np.ndarray:
+    """float32; uint8 is brought to [0, 1]."""
+    return to_unit(pixels) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+
+
 class Photographs:
     """A list of uint8 pictures (C, H, W), C = 1 or 3, as one array of packed pixels.
 

@@ -16,6 +16,7 @@ checked before anything is decoded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -57,6 +58,13 @@ def list_images(folder: str | Path) -> list[Path]:
         return sorted(item for item in files if item.is_file() and not item.name.startswith("."))
     except OSError as error:
         raise ImageError(folder, f"cannot be read: {error.strerror or error}") from error
+
+
+def natural_order(path: Path) -> tuple[list[tuple[bool, int, str]], str]:
+    """Key to sort files by name, numbers in it by value: 2 before 10, frame9 before frame10."""
+    parts = re.split(r"(\d+)", path.stem)
+    runs = [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts if p]
+    return runs, path.name
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:

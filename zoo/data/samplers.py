@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from minigrad.noise import Noise
-from zoo.data.crops import Photographs, to_unit
+from zoo.data.crops import Photographs, as_unit
 from zoo.noise import Law, SubPixel
 
 Objective = Literal["noise2noise", "noise2clean"]
@@ -187,6 +187,22 @@ def turn(image: np.ndarray, way: int) -> np.ndarray:
     return turned[..., ::-1] if way > 3 else turned
 
 
+class Order:
+    """A new order of `count` things in each epoch, from (seed, epoch)."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self.seed, self.count = seed, count
+        self._last: tuple[int, np.ndarray] | None = None  # only to save time
+
+    def epoch(self, number: int) -> np.ndarray:
+        """The numbers 0 to count - 1 in the order of this epoch."""
+        last = self._last
+        if last is None or last[0] != number:
+            last = number, Noise(self.seed).at(number).permutation(self.count)
+            self._last = last
+        return last[1]
+
+
 class FixedSampler:
     """Batches from two stored sets (N, C, H, W), uint8 or floating point.
 
@@ -224,32 +240,21 @@ class FixedSampler:
         self.steps_per_epoch = -(-len(input) // batch)
         self.seed = seed
         self._moves_seed = Noise(seed).fold_in(1).seed
-        self._epoch: tuple[int, np.ndarray] | None = None  # the last order, only to save time
+        self._order = Order(seed, len(input))
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; new arrays."""
         epoch, place = divmod(step, self.steps_per_epoch)
         which: slice | np.ndarray = slice(place * self.batch_size, (place + 1) * self.batch_size)
         if self.order == "shuffle":
-            which = self._permutation(epoch)[which]
-        first = _Member(_floating(self.input[which]), None)
-        second = _Member(_floating(self.target[which]), None)
+            which = self._order.epoch(epoch)[which]
+        first = _Member(as_unit(self.input[which]), None)
+        second = _Member(as_unit(self.target[which]), None)
         moves, count = Noise(self._moves_seed).at(step), len(first.image)
         if self.swap:
             first, second = _swapped(first, second, moves.uniform((count,)) < 0.5)
         batch = Batch(first.image, second.image)
         return _moved(batch, moves.integers(8, (count,))) if self.augment else batch
-
-    def _permutation(self, epoch: int) -> np.ndarray:
-        last = self._epoch
-        if last is None or last[0] != epoch:
-            last = epoch, Noise(self.seed).at(epoch).permutation(len(self.input))
-            self._epoch = last
-        return last[1]
-
-
-def _floating(values: np.ndarray) -> np.ndarray:
-    return to_unit(values) if values.dtype == np.uint8 else values.astype(np.float32)
 
 
 def make_tiles(

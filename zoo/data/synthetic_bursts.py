@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigrad.noise import Noise
-from zoo.data.crops import to_unit
+from zoo.data.crops import as_unit
 from zoo.noise import Law
 
 _HARD_ROTATION = 2.0  # degrees: hard bursts are turned by at most this, or more if asked for
@@ -86,7 +86,7 @@ class SyntheticBursts:
     def burst(self, number: int) -> Burst:
         """The burst of this number; new arrays."""
         noise = Noise(self.seed).at(number)
-        picture = _unit(self.pictures[number % len(self.pictures)])
+        picture = as_unit(self.pictures[number % len(self.pictures)])
         hard = bool(noise.uniform(()) < self.hard)
         place, spans = self._place(picture, noise)
         moves = noise.integers(2 * self.shift + 1, (self.frames, 2)) - self.shift
@@ -156,10 +156,6 @@ def _linear(x: np.ndarray) -> np.ndarray:
 def _cubic(x: np.ndarray) -> np.ndarray:
     x = np.abs(x)
     return np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)
-
-
-def _unit(pixels: np.ndarray) -> np.ndarray:
-    return to_unit(pixels) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
 def _reach(size: tuple[int, int], angle: float) -> tuple[int, int]:

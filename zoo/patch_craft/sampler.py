@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minigrad.noise import Noise
-from zoo.data.samplers import Batch
+from zoo.data.samplers import Batch, Order
 from zoo.patch_craft.statistics import Statistics, Threshold, keep
 from zoo.patch_craft.tiles import Samples
 
@@ -36,7 +35,7 @@ class CraftedSampler:
         batch: int,
         seed: int = 0,
     ) -> None:
-        self.take, self.batch_size, self.seed = take, batch, seed
+        self.take, self.batch_size = take, batch
         self.mean = threshold.m_mean
         self.passes = keep(*statistics, threshold)
         if not self.passes.any():
@@ -46,11 +45,12 @@ class CraftedSampler:
             )
         self.kept = float(np.mean(self.passes))
         self.steps_per_epoch = -(-len(self.passes) // batch)
+        self._order = Order(seed, len(self.passes))
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; new arrays."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = Noise(self.seed).at(epoch).permutation(len(self.passes))
+        order = self._order.epoch(epoch)
         while True:
             which = order[place * self.batch_size : (place + 1) * self.batch_size]
             which = which[self.passes[which]]

@@ -21,6 +21,7 @@ from zoo.patch_craft.box import box_sum
 
 Told = Callable[[int, int], None]
 """Told of progress: how many lines of candidates are done, of how many."""
+MOST_REACH = 2**15 - 1  # displacements are kept in 16 bits
 OUTSIDE = -1.0
 """Value of what lies beyond the mirrored margin: no patch of a picture is near to it."""
 
@@ -78,8 +79,10 @@ def nearest_patches(
     """
     check_burst(burst, patch)
     for name, value, least in (("reach", reach, 0), ("skip", skip, 1), ("second", second or 0, 0)):
-        if not least <= value <= np.iinfo(np.int16).max:
-            raise ValueError(f"nearest_patches: {name}: expected {least} to 32767, got {value}")
+        if not least <= value <= MOST_REACH:
+            raise ValueError(
+                f"nearest_patches: {name}: expected {least} to {MOST_REACH}, got {value}"
+            )
     if second is not None and skip == 1:
         raise ValueError("nearest_patches: second: a second pass needs skip > 1, got skip 1")
     passes = [Pass(reach, skip)] + ([] if second is None else [Pass(second)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import get_type_hints
 
@@ -10,6 +11,7 @@ import numpy as np
 from minigrad.noise import Noise
 from zoo import noise, objectives, registry
 from zoo.data.images import SUFFIXES
+from zoo.patch_craft.search import MOST_REACH
 from zoo.recipes.config import RecipeError, checked, unknown_key
 from zoo.recipes.schema import STORED, PatchCraft, Recipe, Sampler, Stage
 
@@ -152,8 +154,19 @@ def _check_crafted(stage: Stage, where: str, recipe: Recipe, how: PatchCraft) ->
     """A stage that learns from patch-craft targets."""
     for name in ("patch", "skip", "stride", "frames", "size", "bins"):
         _positive(f"patch_craft.{name}", getattr(how, name))
-    for name in ("reach", "copies", "std_num", "shift", "rotation"):
+    for name in ("reach", "copies", "shift", "rotation"):
         _at_least_zero(f"patch_craft.{name}", getattr(how, name))
+    for name in ("second", "images"):
+        if (value := getattr(how, name)) is not None:
+            _positive(f"patch_craft.{name}", value)
+    if how.second is not None and how.skip == 1:
+        raise RecipeError("patch_craft.second: a second search needs patch_craft.skip above 1")
+    if max(how.reach, how.second or 0) > MOST_REACH:
+        raise RecipeError(f"patch_craft.reach: expected at most {MOST_REACH}, got {how.reach}")
+    if not 0 < how.std_num < inf:
+        raise RecipeError(
+            f"patch_craft.std_num: expected a finite number above 0, got {how.std_num}"
+        )
     if how.patch < 2:
         raise RecipeError(f"patch_craft.patch: expected at least 2, got {how.patch}")
     if how.frames < 3 or how.frames % 2 == 0:
@@ -166,6 +179,11 @@ def _check_crafted(stage: Stage, where: str, recipe: Recipe, how: PatchCraft) ->
         if stored:
             raise RecipeError(
                 f"{where}.sampler.noise: bursts made of photographs need a law, got {STORED!r}"
+            )
+        if how.patch > how.size:
+            raise RecipeError(
+                f"patch_craft.patch: a patch of {how.patch} pixels does not fit into frames of "
+                f"{how.size} (patch_craft.size)"
             )
         if stage.sampler.size > how.size:
             raise RecipeError(
@@ -187,7 +205,16 @@ def _check_crafted(stage: Stage, where: str, recipe: Recipe, how: PatchCraft) ->
     if stage.sampler != plain:
         raise RecipeError(f"{where}.sampler: only noise and size are used with patch-craft")
     if not stored:
-        _law(f"{where}.sampler.noise", stage.sampler.noise)
+        law = _law(f"{where}.sampler.noise", stage.sampler.noise)
+        if law.scale != 1:
+            raise RecipeError(
+                f"{where}.sampler.noise: expected a law that keeps the size, got {law.name}"
+            )
+    elif recipe.validation.noise is not None:
+        raise RecipeError(
+            "validation.noise: bursts with noise of their own are judged as they are, "
+            f"got {recipe.validation.noise!r}"
+        )
 
 
 def _check_optimiser(stage: Stage, where: str) -> None:

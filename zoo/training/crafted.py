@@ -10,19 +10,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from minigrad import CheckpointError, checkpoint
 from minigrad.noise import Noise
 from zoo import data, noise
 from zoo.data import Photographs
 from zoo.data.bursts import frame_count, list_bursts, read_burst
+from zoo.data.images import list_images
 from zoo.data.picture import quantise
 from zoo.data.synthetic_bursts import SyntheticBursts
 from zoo.objectives.base import Batch
@@ -42,11 +44,12 @@ from zoo.progress import Progress
 from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import STORED, PatchCraft, Recipe
 from zoo.training.contents import contents
-from zoo.training.disk import disk
+from zoo.training.disk import TrainError, disk
 from zoo.training.judging import Tiles
 from zoo.training.photographs import files, judged_size, tiles
 
 FOLDER = "targets"
+TOLD_EVERY = 10.0  # seconds
 JUDGED = 2  # the frame of a clean sequence that the network is judged on, as published
 
 
@@ -65,6 +68,8 @@ class CraftedFeed:
         self.notes: list[str] = []
         self._tiles = StoredTiles()
         self._threshold = Threshold()
+        if recipe.start is None:
+            self.notes.append("start: none; patch-craft adapts a network that knows white noise")
         if self._how.synthetic is None:
             self._from_bursts(Path(str(recipe.data)))
         else:
@@ -97,8 +102,10 @@ class CraftedFeed:
         paths = list_bursts(folder / "train" if (folder / "train").is_dir() else folder)
         for path in paths:
             self._check_burst(path)
-        listed = [f for p in paths for f in (sorted(p.iterdir()) if p.is_dir() else [p])]
-        self.contents = contents({"train": [f for f in listed if f.is_file()]})
+        self.contents = contents({"train": [file for path in paths for file in list_images(path)]})
+        for name in ("val", "validation", "test"):
+            if (folder / "train").is_dir() and (folder / name).is_dir():
+                self.notes.append(f"{folder / name} is not used: bursts of train are judged on")
         self._paths, self._count, self._burst = paths, len(paths), self._read
         self.validation = self._judged_frames()
         self.notes.append(f"{len(paths)} bursts of {folder}")
@@ -178,7 +185,10 @@ class CraftedFeed:
                         )
                         progress.start(self._count, number)
                         begun = True
-                    part = self._searched(number, settings)
+                    try:
+                        part = self._searched(number, settings, progress, stop)
+                    except _StoppedError:
+                        return None
                     with disk(path):
                         path.parent.mkdir(exist_ok=True)
                         _save(path, part, self._key(settings, number))
@@ -189,21 +199,37 @@ class CraftedFeed:
             if begun:
                 progress.stop()
         joined = Statistics(*(np.concatenate(x) for x in zip(*windows, strict=True)))
-        chosen = select_threshold(*joined, bins=settings.bins, std_num=settings.std_num)
-        self._threshold = chosen if self._how.filter else Threshold()
-        kept = self._sampler(batch=1).kept
-        finite = {name: float(value) for name, value in chosen._asdict().items()}
+        self._threshold = Threshold()
+        if self._how.filter:
+            self._threshold = select_threshold(
+                *joined, bins=settings.bins, std_num=settings.std_num
+            )
+        try:
+            kept = self._sampler(batch=1).kept
+        except ValueError as error:
+            raise TrainError(f"{run}: {error}") from error
+        finite = {name: float(value) for name, value in self._threshold._asdict().items()}
         finite = {name: value for name, value in finite.items() if np.isfinite(value)}
         told = {"tiles": len(self._tiles), "kept": kept, **finite}
-        least = told.get("s_min", -np.inf)
-        progress.say(
-            f"targets: {told['tiles']:,} tiles, {told['kept']:.1%} kept (s_yr above {least:.2e})"
-        )
+        least = f"{finite['s_min']:.2e}" if "s_min" in finite else "any value"
+        progress.say(f"targets: {len(self._tiles):,} tiles, {kept:.1%} kept (s_yr above {least})")
         return told
 
-    def _searched(self, number: int, settings: Settings) -> BurstSamples:
+    def _searched(
+        self, number: int, settings: Settings, progress: Progress, stop: Callable[[], bool]
+    ) -> BurstSamples:
+        told = time.monotonic()
+
+        def tell(done: int, lines: int) -> None:
+            nonlocal told
+            if stop():
+                raise _StoppedError
+            if time.monotonic() - told > TOLD_EVERY:  # a large burst takes hours
+                told = time.monotonic()
+                progress.say(f"burst {number + 1} of {self._count}: {done / lines:.1%} searched")
+
         stream = Noise(self._recipe.seed).fold_in(4)
-        return burst_samples(self._burst(number), settings, stream, number)
+        return burst_samples(self._burst(number), settings, stream, number, progress=tell)
 
     def _settings(self) -> Settings:
         named = {f.name for f in fields(Settings)} - {"tile"}
@@ -238,6 +264,10 @@ class CraftedFeed:
             return found.input.astype(dtype, copy=False), found.target.astype(dtype, copy=False)
 
         return batch
+
+
+class _StoppedError(Exception):
+    """Somebody asked to stop in the middle of a search."""
 
 
 class StoredTiles:
@@ -285,23 +315,33 @@ def _save(path: Path, part: BurstSamples, key: str) -> None:
     checkpoint.save(path, arrays, {"key": key})
 
 
-def stored(run: Path, most: int) -> list[BurstSamples]:
-    """What the search of a run has left so far, `most` bursts of it; damaged files are left out."""
-    found = (_load(path) for path in sorted((run / FOLDER).glob("*.safetensors"))[:most])
-    return [part for part in found if part is not None]
+def stored(run: Path, most: int, tiles: int) -> list[BurstSamples]:
+    """What the search of a run has left so far: the statistics of `most` bursts and the first so
+    many tiles of each; damaged files are left out.
+    """
+    found = []
+    for path in sorted((run / FOLDER).glob("*.safetensors"))[:most]:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                samples = Samples(*(file.get_slice(name)[:tiles] for name in Samples._fields))
+                statistics = Statistics(*(file.get_tensor(name) for name in Statistics._fields))
+        except (SafetensorError, OSError):
+            continue
+        found.append(BurstSamples(samples, statistics))
+    return found
 
 
-def _load(path: Path, key: str | None = None) -> BurstSamples | None:
+def _load(path: Path, key: str) -> BurstSamples | None:
     """What an earlier search left; None for nothing, for a damaged file, or for other settings
     than those of `key`.
     """
     if not path.is_file():
         return None
     try:
-        arrays, text = checkpoint.load(path)
+        arrays, text = checkpoint.load(path, max_bytes=path.stat().st_size)  # our own file
     except CheckpointError:
         return None
-    if key is not None and text.get("key") != key:
+    if text.get("key") != key:
         return None
     samples = Samples(arrays["input"], arrays["target"])
     return BurstSamples(samples, Statistics(arrays["s"], arrays["m"]))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minigrad.noise import Noise
 from zoo import data, noise, objectives
 from zoo.data import Photographs
 from zoo.objectives.base import Batch
@@ -143,7 +144,7 @@ def tiles(recipe: Recipe, photographs: Photographs) -> Tiles:
         _judged_law(recipe),
         batch=recipe.validation.images,
         size=judged_size(recipe),
-        seed=recipe.validation.seed,
+        seed=Noise(recipe.validation.seed).fold_in(5).seed,  # never a stage's stream
         objective="noise2clean",
     )
     tiles = sampler.batch(0)

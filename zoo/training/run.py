@@ -15,6 +15,7 @@ Nothing depends on timing.jsonl: it may be damaged or missing.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -90,7 +91,7 @@ class Run:
         with disk(folder):
             run._acquire()
             run.checkpoints.mkdir(exist_ok=True)
-            for leftover in [*folder.glob(".*.partial"), *run.checkpoints.glob(".*.partial")]:
+            for leftover in itertools.chain(folder.glob(".*.partial"), folder.glob("*/.*.partial")):
                 leftover.unlink()
         run._open()
         return run

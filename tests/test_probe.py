@@ -1,0 +1,29 @@
+"""What checking a layer does to it, and where it calls it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import minigrad as mg
+from minigrad import check_adjoint, check_vjp
+from tests.leaves import Elementwise
+
+
+def test_inputs_keep_their_domain() -> None:
+    """A layer is only ever called near the given point, here never at or below zero."""
+
+    def positive(x: np.ndarray) -> np.ndarray:
+        assert (x > 0).all()
+        return np.log(x)
+
+    for seed in range(20):
+        x = np.array([1e-3, 1.0, 50.0, 3000.0])
+        check_vjp(Elementwise(positive, lambda x: 1 / x), x, step=1e-6, rtol=1e-5, seed=seed)
+
+
+def test_no_cotangent_is_left_behind() -> None:
+    layer = mg.Conv2d(1, 2, 3, bias=False, dtype=np.float64)
+    x = np.random.default_rng(0).standard_normal((1, 1, 5, 5))
+    for check in (check_adjoint, check_vjp):
+        check(layer, x)
+        assert not layer.d_weight.any() and not layer.touched
