@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from minigrad.windows import Window
 
 pytest.importorskip("minigrad.kernels")
 
-from minigrad.kernels import numpy_flat, numpy_strided, numpy_threads, numpy_winograd
+from minigrad.kernels import numpy_flat, numpy_strided, numpy_winograd
 
 few = settings(
     max_examples=150,
@@ -165,6 +164,11 @@ def test_convolution(
             check(conv.conv2d_vjp, dy, x, weight, window, 1)
 
 
+def largest(arg: Any) -> Any:
+    """An array of the largest absolute value alone."""
+    return np.full_like(arg, np.abs(arg).max()) if isinstance(arg, np.ndarray) else arg
+
+
 @few
 @given(
     shapes,
@@ -178,6 +182,7 @@ def test_convolution(
 )
 @example((1, 2, 1, 1), (4, 4, 4, 4), (4, 4), 2, True, "rows", (1, 1), 0)
 @example((3, 2, 4, 2), (5, 0, 0, 5), (1, 1), 3, True, "gaps", (1 << 21, 128), 0)
+@example((1, 1, 1, 3), (2, 0, 2, 0), (1, 2), 1, False, "rows", (1, 1), 0)
 def test_convolution_with_fewer_products(
     shape: tuple[int, int, int, int],
     padding: tuple[int, int, int, int],
@@ -205,10 +210,14 @@ def test_convolution_with_fewer_products(
             patch.setattr(numpy_winograd, name, value)
         patch.setattr(numpy_winograd, "TILES", 1)
         numpy_winograd.blocks.cache_clear()
-        check(conv.conv2d, x, weight, bias, window, 1)
-        check(conv.conv2d_dx, dy, weight, window, 1, (h, w))
-        check(conv.conv2d_dw, dy, x, window, 1)
-        check(conv.conv2d_vjp, dy, x, weight, window, 1)
+        for function, args in (
+            (conv.conv2d, (x, weight, bias, window, 1)),
+            (conv.conv2d_dx, (dy, weight, window, 1, (h, w))),
+            (conv.conv2d_dw, (dy, x, window, 1)),
+            (conv.conv2d_vjp, (dy, x, weight, window, 1)),
+        ):
+            # The transforms add pixels and taps up that not every output reads.
+            check(function, *args, terms=tuple(map(largest, args)))
     numpy_winograd.blocks.cache_clear()
 
 
@@ -414,38 +423,3 @@ def test_networks_are_the_same_without_kernels() -> None:
         plain = gradients(make, x)
     for a, b in zip(fast, plain, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
-
-
-def test_shared_work_keeps_order_and_raises_what_a_job_raises() -> None:
-    assert numpy_threads.share(lambda j: j * j, 9) == [j * j for j in range(9)]
-
-    def fails(job: int) -> None:
-        raise ZeroDivisionError(job)
-
-    with pytest.raises(ZeroDivisionError):
-        numpy_threads.share(fails, 4)
-
-
-def test_a_failure_ends_the_other_threads_too() -> None:
-    from threadpoolctl import threadpool_limits
-
-    begun = []
-
-    def work(job: int) -> None:
-        begun.append(job)
-        if job == 0:
-            raise RuntimeError("no")
-        time.sleep(0.01)
-
-    with threadpool_limits(2, user_api="blas"), pytest.raises(RuntimeError, match="no"):
-        numpy_threads.share(work, 1000)
-    assert len(begun) < 100
-
-
-def test_scratch_memory_belongs_to_a_thread_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numpy_threads, "KEPT", 1000)
-    for i in range(20):
-        first = numpy_threads.kept(("test", i), lambda: np.zeros(50))
-        assert numpy_threads.kept(("test", i), lambda: np.zeros(50)) is first
-    held = numpy_threads._local.kept
-    assert sum(buffer.nbytes for buffer in held.values()) <= 1000
