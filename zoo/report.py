@@ -196,25 +196,33 @@ def _curves(log: list[dict[str, Any]], recipe: Recipe) -> Any:
     left.set_yscale("log")
     left.set_title("training loss", loc="left", fontsize=10)
     _line(right, log, "validation", "psnr_images", "PSNR in dB, mean over images")
-    noisy = [record.get("psnr_images") for record in log if record.get("kind") == "noisy"]
-    if noisy and noisy[0] is not None:
-        right.axhline(noisy[0], color=GRAY, linestyle="--", linewidth=1)
-        right.annotate(
-            f"noisy input {noisy[0]:.2f} dB",
-            (0.98, noisy[0]),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="right",
-            color=GRAY,
-            fontsize=8,
-        )
+    _level(right, log, "noisy", "noisy input")
+    if recipe.start is not None:
+        _level(right, log, "validation", "weights at the start")
     right.set_title("validation", loc="left", fontsize=10)
     for axes in (left, right):
         axes.grid(color="#e4e4e4", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _level(axes: Any, log: list[dict[str, Any]], kind: str, words: str) -> None:
+    """A line across, at the PSNR of the first record of this kind, made before the first step."""
+    psnr = next((r.get("psnr_images") for r in log if r.get("kind") == kind), None)
+    if psnr is None:
+        return
+    axes.axhline(psnr, color=GRAY, linestyle="--", linewidth=1)
+    axes.annotate(
+        f"{words} {psnr:.2f} dB",
+        (0.98, psnr),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        color=GRAY,
+        fontsize=8,
+    )
 
 
 def _targets(folder: Path, log: list[dict[str, Any]]) -> Any:
