@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 import minigrad as mg
 from minigrad import check_adjoint, check_vjp
@@ -27,3 +30,20 @@ def test_no_cotangent_is_left_behind() -> None:
     for check in (check_adjoint, check_vjp):
         check(layer, x)
         assert not layer.d_weight.any() and not layer.touched
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-13])
+def test_none_taken_for_ones_is_found_at_any_size(scale: float) -> None:
+    class Pair(mg.Module):
+        def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return scale * x, scale * x
+
+        def forward_and_vjp(self, x: np.ndarray) -> Any:
+            def vjp(da: Any, db: Any) -> np.ndarray:
+                one = np.ones_like(x)
+                return scale * ((one if da is None else da) + (one if db is None else db))
+
+            return self.forward(x), mg.once(vjp)
+
+    with pytest.raises(mg.GradientError, match="None and zero for output 0"):
+        check_vjp(Pair(), np.arange(3.0))

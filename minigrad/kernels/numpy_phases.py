@@ -7,7 +7,7 @@ without a single wasted product.
 
 The phases are one copy of the image; the stride-1 form does the rest, in all three directions. A
 forward that unfolds all taps takes each from its own phase and needs no zeros: k=3, s=2 has 9 taps,
-not 16.
+not 16. In dx an infinite or undefined dy spoils the pixels of these zero taps as well.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ into its even and odd rows and columns: input (i, j) of every tile is then one o
 shifted by i // 2 rows and j // 2 columns. The cotangent of the input is the convolution of dy with
 the flipped filter. A dilated convolution is one of each phase of the image.
 
-Rounding: the largest error is about twice that of the direct sum. An infinite pixel spoils its
-whole tile (inf - inf).
+Rounding: the largest error is about twice that of the direct sum. An infinite or undefined pixel
+spoils its whole tile (inf - inf), and in dw, where idle places count as 0 times what lies there,
+the channel before its own.
 
 Source: Lavin and Gray, Fast algorithms for convolutional neural networks (2016), section 4.1.
 """

@@ -70,12 +70,8 @@ class SyntheticBursts:
         self.pictures, self.law, self.size, self.frames = list(pictures), law, size, frames
         self.shift, self.rotation, self.hard, self.seed = shift, rotation, hard, seed
         self.smooth = smooth
-        turned = max(rotation, _HARD_ROTATION) if hard else rotation
-        self._margins = [shift + extra for extra in _reach(size, turned)]
-        # The other frames of a hard burst must lie further off than a search of `shift` finds.
-        apart = 4 * shift + 2 if hard else 0
-        sides = zip(size, self._margins, strict=True)
-        least = [side + 2 * margin + apart for side, margin in sides]
+        self._margins = _margins(size, shift, rotation, hard)
+        least = least_size(size, shift, rotation, hard)
         for i, picture in enumerate(self.pictures):
             if picture.ndim != 3 or picture.shape[1] < least[0] or picture.shape[2] < least[1]:
                 raise ValueError(
@@ -156,6 +152,20 @@ def _linear(x: np.ndarray) -> np.ndarray:
 def _cubic(x: np.ndarray) -> np.ndarray:
     x = np.abs(x)
     return np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)
+
+
+def least_size(size: tuple[int, int], shift: int, rotation: float, hard: float) -> tuple[int, int]:
+    """Height and width that a picture must have at least for bursts of these settings."""
+    # The other frames of a hard burst must lie further off than a search of `shift` finds.
+    apart = 4 * shift + 2 if hard else 0
+    down, right = _margins(size, shift, rotation, hard)
+    return size[0] + 2 * down + apart, size[1] + 2 * right + apart
+
+
+def _margins(size: tuple[int, int], shift: int, rotation: float, hard: float) -> tuple[int, int]:
+    """Pixels above and beside a frame that its moves reach."""
+    down, right = _reach(size, max(rotation, _HARD_ROTATION) if hard else rotation)
+    return shift + down, shift + right
 
 
 def _reach(size: tuple[int, int], angle: float) -> tuple[int, int]:

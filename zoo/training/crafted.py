@@ -21,12 +21,12 @@ from safetensors import SafetensorError, safe_open
 
 from minigrad import CheckpointError, checkpoint
 from minigrad.noise import Noise
-from zoo import data, noise
+from zoo import noise
 from zoo.data import Photographs
 from zoo.data.bursts import frame_count, list_bursts, read_burst
 from zoo.data.images import list_images
 from zoo.data.picture import quantise
-from zoo.data.synthetic_bursts import SyntheticBursts
+from zoo.data.synthetic_bursts import SyntheticBursts, least_size
 from zoo.objectives.base import Batch
 from zoo.patch_craft import (
     BurstSamples,
@@ -46,7 +46,7 @@ from zoo.recipes.schema import STORED, PatchCraft, Recipe
 from zoo.training.contents import contents
 from zoo.training.disk import TrainError, disk
 from zoo.training.judging import Tiles
-from zoo.training.photographs import files, judged_size, tiles
+from zoo.training.photographs import files, judged_size, large_enough, tiles
 
 FOLDER = "targets"
 TOLD_EVERY = 10.0  # seconds
@@ -77,18 +77,19 @@ class CraftedFeed:
 
     def _from_photographs(self, count: int) -> None:
         train, judged = files(self._recipe.data)
-        pictures = data.read_photographs(train, channels=self._channels)
-        how, law = self._how, self._law
+        how, law, size = self._how, self._law, (self._how.size, self._how.size)
         assert law is not None  # the check of the recipe has told
-        kept = data.read_photographs(
-            judged, channels=self._channels, least=judged_size(self._recipe)
-        )
+        told = self._recipe.data, self.notes
+        least = max(least_size(size, how.shift, how.rotation, how.hard))
+        pictures = large_enough("training", train, self._channels, least, *told)
+        side = judged_size(self._recipe)
+        kept = large_enough("validation", judged, self._channels, side, *told)
         self.validation = tiles(self._recipe, Photographs(kept))
         self.contents = contents({"train": train, "validation": judged})
         made = SyntheticBursts(
             pictures,
             law,
-            size=(how.size, how.size),
+            size=size,
             frames=how.frames,
             shift=how.shift,
             rotation=how.rotation,
@@ -96,7 +97,7 @@ class CraftedFeed:
             seed=self._recipe.seed,
         )
         self._count, self._burst = count, lambda number: made.burst(number).noisy
-        self.notes.append(f"{count} bursts of {how.frames} frames from {len(train)} photographs")
+        self.notes.append(f"{count} bursts of {how.frames} frames from {len(pictures)} photographs")
 
     def _from_bursts(self, folder: Path) -> None:
         paths = list_bursts(folder / "train" if (folder / "train").is_dir() else folder)

@@ -39,26 +39,11 @@ class PhotographFeed:
         train, judged = files(recipe.data)
         least = max(noise.parse(s.sampler.noise).scale * s.sampler.size for s in recipe.stages)
         tile = _judged_law(recipe).scale * judged_size(recipe)
-        self._train = self._read("training", train, channels, least)
-        self.validation = tiles(recipe, self._read("validation", judged, channels, tile))
+        how = recipe.data, self.notes
+        self._train = Photographs(large_enough("training", train, channels, least, *how))
+        kept = large_enough("validation", judged, channels, tile, *how)
+        self.validation = tiles(recipe, Photographs(kept))
         self.contents = contents({"train": train, "validation": judged})
-
-    def _read(self, part: str, paths: Files, channels: int, least: int) -> Photographs:
-        """The pictures with both sides at least `least`; a note tells of the others."""
-        read = [data.read_photographs([path], channels=channels)[0] for path in paths]
-        pairs = list(zip(paths, read, strict=True))
-        small = [path.name for path, picture in pairs if min(picture.shape[1:]) < least]
-        kept = [picture for _, picture in pairs if min(picture.shape[1:]) >= least]
-        reason = f"too small for a crop of {least}x{least}: {_listed(small)}"
-        if not kept:
-            where = self._recipe.data or "the bundled photographs"
-            raise RecipeError(
-                f"data: {where}: none of the {len(read)} pictures for {part} is left ({reason}); "
-                "stages.0.sampler.size and validation.size set the crops"
-            )
-        if small:
-            self.notes.append(f"{part}: using {len(kept)} of {len(read)} pictures ({reason})")
-        return Photographs(kept)
 
     def prepare(self, run: Path, progress: Progress, stop: Callable[[], bool]) -> None:
         """Nothing: batches are made as they are needed."""
@@ -94,6 +79,29 @@ class PhotographFeed:
             return tuple(array.astype(dtype, copy=False) for array in arrays)
 
         return batch
+
+
+def large_enough(
+    part: str, paths: Files, channels: int, least: int, folder: str | None, notes: list[str]
+) -> list[np.ndarray]:
+    """The pictures of `part` with both sides at least `least`; a note tells of the others.
+
+    Raises: RecipeError where none is left.
+    """
+    read = [data.read_photographs([path], channels=channels)[0] for path in paths]
+    pairs = list(zip(paths, read, strict=True))
+    small = [path.name for path, picture in pairs if min(picture.shape[1:]) < least]
+    kept = [picture for _, picture in pairs if min(picture.shape[1:]) >= least]
+    reason = f"too small for a crop of {least}x{least}: {_listed(small)}"
+    if not kept:
+        where = folder or "the bundled photographs"
+        raise RecipeError(
+            f"data: {where}: none of the {len(read)} pictures for {part} is left ({reason}); "
+            "stages.0.sampler.size, validation.size and patch_craft.size set the crops"
+        )
+    if small:
+        notes.append(f"{part}: using {len(kept)} of {len(read)} pictures ({reason})")
+    return kept
 
 
 def files(folder: str | None) -> tuple[Files, Files]:
