@@ -26,7 +26,7 @@ def shown(value: object, most: int = 60) -> str:
     Of a container only its kind, unless it holds a few numbers: what a file nests may be too deep
     to be printed.
     """
-    few = isinstance(value, tuple | list) and len(value) <= 4
+    few = isinstance(value, tuple | list) and 0 < len(value) <= 4
     if few and all(isinstance(part, int | float) for part in value):  # type: ignore[attr-defined]
         return f"({', '.join(map(shown, value))})"  # type: ignore[call-overload]
     if isinstance(value, str | bytes):
