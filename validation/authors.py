@@ -218,6 +218,8 @@ def _theirs(known: Expected, key: tuple[str, ...], names: list[str]) -> list[flo
 def as_page(cases: list[Case]) -> str:
     """The table in Markdown."""
     lines = [
+        "<!-- made by `python -m validation authors --page FILE`; do not edit -->",
+        "",
         "| weights | noise | pictures | noisy | PSNR | published, whole set | worst difference "
         "from PyTorch on a picture |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "weights"
 """Where the bundled weights are."""
-DEFAULTS = {1: "bf-unet-gray", 3: "n2n-gaussian"}
+DEFAULTS = {1: "bf-unet-gray", 3: "bf-unet-color"}
 """The bundled weights that `zoo denoise` uses, by the channels of a picture."""
 IN_A_RUN = "model.safetensors"
 
