@@ -109,10 +109,10 @@ def run_denoise(args: argparse.Namespace) -> int:
 
     device = first_line(args)
     _check(args)
+    inputs = [path_of("IN", text) for text in args.inputs]
+    given = None if args.weights is None else path_of("--weights", args.weights)
     try:
-        given = None if args.weights is None else path_of("--weights", args.weights)
         weights = default_weights() if given is None else {3: given}
-        inputs = [path_of("IN", text) for text in args.inputs]
     except FileNotFoundError as error:
         raise CliError(str(error)) from error
     networks = {channels: models.trained(str(path))[0] for channels, path in weights.items()}

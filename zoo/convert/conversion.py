@@ -146,7 +146,10 @@ def _checked_arguments(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_the_zoo(path: Path, contents: Contents, model: str) -> Denoiser | None:
-    """The network in a file that the zoo wrote, which says what tensors do not."""
+    """The network in a file that the zoo wrote, which says what tensors do not.
+
+    Read anew, since its own reader checks more than the tensors.
+    """
     architecture = contents.metadata.get("architecture")
     if architecture is None:
         return None
