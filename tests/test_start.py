@@ -15,7 +15,7 @@ from tests import tiny_training as tiny
 from tests.tiny_training import fit, go_on, lines, same_outcome
 from zoo.data import Photographs
 from zoo.progress import Progress
-from zoo.recipes import Recipe, RecipeError, Schedule
+from zoo.recipes import Optimiser, Recipe, RecipeError, Schedule
 from zoo.training import parts
 
 
@@ -86,6 +86,33 @@ def test_a_start_that_does_not_fit(name, message, tmp_path) -> None:
     with pytest.raises(RecipeError, match=message):
         fit(recipe, data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("statistics", ["batch", "running"])
+def test_what_norms_divide_by(statistics, tmp_path) -> None:
+    """With running statistics the start's own stay, and the network adapts around them."""
+    small = {"channels": 3, "features": 4, "depth": 4}
+    start = zoo.create("pcst-dncnn", **small, rng=np.random.default_rng(1))
+    for norm in start.norms:
+        norm.running_sd[...] = np.linspace(0.5, 1.5, 4, dtype=np.float32).reshape(1, 4, 1, 1)
+    zoo.save(tmp_path / "start.safetensors", start)
+    recipe = dataclasses.replace(
+        tiny.recipe(6, optimiser=Optimiser("adam", lr=1e-3), statistics=statistics),
+        model="pcst-dncnn",
+        model_args=small,
+        start=str(tmp_path / "start.safetensors"),
+    )
+    run = fit(recipe, tiny.pictures(tmp_path / "data"), tmp_path / "run").run
+    before, after = start.state_dict(), zoo.load(run / "model.safetensors").state_dict()
+    for key, value in before.items():
+        held = key.startswith("running_sd") and statistics == "running"
+        assert np.array_equal(value, after[key]) == held, key
+
+
+def test_running_statistics_need_norms(tmp_path) -> None:
+    recipe = tiny.recipe(2, statistics="running")
+    with pytest.raises(RecipeError, match="'running' needs a network with batch norms"):
+        fit(recipe, tiny.pictures(tmp_path / "data"), tmp_path / "run")
 
 
 def test_the_rate_falls_at_shares_of_the_stage(tmp_path) -> None:

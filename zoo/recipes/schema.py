@@ -113,6 +113,9 @@ class Stage:
     """One stretch of training: an objective, its data, its optimiser.
 
     batch images a step, computed as `micro_batches` equal parts whose gradients are added.
+    statistics: what batch norms divide by: those of the batch, or their running ones, which then
+    stay as they are. The second suits a start that is to be adapted: the network that is trained is
+    the one that will be used, and no step is lost on finding it again.
     """
 
     steps: int
@@ -120,6 +123,7 @@ class Stage:
     loss: Literal["mse", "half_squared_error", "l1", "l0", "masked_mse"] = "mse"
     batch: int = 32
     micro_batches: int = 1
+    statistics: Literal["batch", "running"] = "batch"
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     sampler: Sampler = Sampler()

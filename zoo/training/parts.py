@@ -74,6 +74,21 @@ def take_start(recipe: Recipe, made: Denoiser) -> str:
     return f"starting from {path}"
 
 
+def choose_statistics(stage: Stage, made: Denoiser) -> None:
+    """Put the network into training mode, its norms into that which the stage names.
+
+    Raises RecipeError: running statistics of a network that has none.
+    """
+    made.train()
+    if stage.statistics == "batch":
+        return
+    norms = [m for m in made.modules() if any(b.startswith("running_") for b in m.buffer_names)]
+    if not norms:
+        raise RecipeError("stages: statistics: 'running' needs a network with batch norms")
+    for norm in norms:
+        norm.eval()
+
+
 def optimiser(stage: Stage, parameters: list[Parameter]) -> Optimiser:
     """The stage's optimiser of these parameters."""
     how = stage.optimiser

@@ -86,6 +86,7 @@ class Trainer:
         self.first = sum(s.steps for s in self.recipe.stages[:number])
         self.objective: Objective = objectives.create(stage.objective, self.network, stage.loss)
         self.objective.astype(self.recipe.dtype).to(self.device)
+        parts.choose_statistics(stage, self.network)
         self.optimiser = parts.optimiser(stage, self.network.parameters())
         self.schedule = parts.schedule(stage)
         self.batches = Ahead(self.feed.batches(number))
