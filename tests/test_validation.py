@@ -1,4 +1,4 @@
-"""The comparisons themselves: verdicts, exit codes, transfer, benchmark pages, experiments."""
+"""The comparisons themselves: verdicts, exit codes, transfer, experiments."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import zoo
 from minigrad import resolve_device
 from minigrad.layers import activation
-from validation import bench, bench_worker, published, published_figures
+from validation import published, published_figures
 from validation.__main__ import main
 from validation.cases import gradients
 from validation.compare_models import NETWORKS, Network, check_float32, check_float64
@@ -139,94 +138,6 @@ def test_transfer_is_strict_and_copies() -> None:
         make_twin(type(model)())
     assert gradients(model).keys() == twin_gradients(twin).keys()
     assert not any(g.any() for g in twin_gradients(twin).values())
-
-
-# ------------------------------------------------------------------ the benchmark
-
-
-def test_a_tiny_benchmark_measures_all_sides() -> None:
-    shape = bench_worker.Shape("n2n-simple", 1, 8)
-    for work in bench_worker.WORK:
-        found = bench_worker.measure(shape, work, 2, "cpu")
-        for side in bench_worker.SIDES:
-            assert 0 < found[side]["p10"] <= found[side]["median"] <= found[side]["p90"]
-        expected = found["minigrad"]["median"] / found["torch"]["median"]
-        assert found["ratio to torch"]["median"] == pytest.approx(expected)
-        json.dumps(found)
-
-
-def test_both_sides_of_the_benchmark_take_the_same_step(monkeypatch: Any) -> None:
-    """After one timed step of each side the weights agree."""
-    made: dict[str, Any] = {}
-    create, twin = bench_worker.create, bench_worker.make_twin
-
-    def keep(name: str, value: Any) -> Any:
-        made[name] = value
-        return value
-
-    monkeypatch.setattr(bench_worker, "create", lambda *a, **k: keep("ours", create(*a, **k)))
-    monkeypatch.setattr(bench_worker, "make_twin", lambda m: keep("twin", twin(m)))
-    monkeypatch.setattr(bench_worker, "LEARNING_RATE", 1.0)
-    shape = bench_worker.Shape("n2n-simple", 2, 8)
-    states = []
-    for side in bench_worker.SIDES:
-        bench_worker.make_step(shape, "training", side, "cpu")()
-        model = made["ours"] if side == "minigrad" else made["twin"]
-        states.append({k: np.asarray(a) for k, a in model.state_dict().items()})
-    before = create("n2n-simple", rng=np.random.default_rng(0)).state_dict()
-    for key, array in states[0].items():
-        assert not np.array_equal(array, before[key])
-        for other in states[1:]:
-            np.testing.assert_allclose(other[key], array, rtol=1e-4, atol=1e-6)
-
-
-def side(median: float) -> dict[str, float]:
-    return {"median": median, "p10": median * 0.9, "p90": median * 1.1}
-
-
-def fake_case(model: str, work: str, ratio: float) -> dict[str, Any]:
-    return {
-        "case": f"{model} 16x3x32x32 {work}",
-        "work": work,
-        "model": model,
-        "minigrad": {**side(ratio), "peak MiB": 12.0},
-        "torch": {**side(1.0), "peak MiB": 24.0},
-        "torch channels_last": side(2.0),
-        "ratio to torch": side(ratio),
-        "ratio to torch channels_last": side(ratio / 2),
-    }
-
-
-def test_verdicts_of_the_benchmark() -> None:
-    threads, core = bench.settings("cpu", quick=True)[0]
-    setting = {"threads": threads, "core": core}
-    within, beyond = 0.9 * bench.BARS["n2n-simple"], 1.1 * bench.BARS["n2n-prelu-unet"]
-    verdicts = [
-        bench.make_case(setting, fake_case("n2n-simple", "training", within)).passed,
-        bench.make_case(setting, fake_case("n2n-prelu-unet", "training", beyond)).passed,
-        bench.make_case(setting, fake_case("n2n-prelu-unet", "inference", beyond)).passed,
-        bench.make_case(setting, fake_case("n2n-unet", "training", beyond)).passed,
-    ]
-    assert verdicts == [True, False, None, None]
-
-
-def test_the_benchmark_file_and_its_page(tmp_path: Path, monkeypatch: Any) -> None:
-    answer = {"cases": [fake_case("n2n-simple", "training", 0.5)], "blas": []}
-    monkeypatch.setattr(bench, "_worker", lambda *_: {**answer, "mebibytes": 1.0})
-    cases = bench.run_bench(None, "cpu", False, tmp_path / "benchmarks", say=lambda _: None)
-    assert len(cases) == len(bench.settings("cpu", quick=False))
-    (file,) = (tmp_path / "benchmarks").glob("*.json")
-    result = json.loads(file.read_text())
-    assert file.name == f"{result['date']}-cpu-{result['commit']}.json"
-    assert result["versions"]["torch"] == torch.__version__
-    page = (tmp_path / "benchmarks.md").read_text()
-    assert "| n2n-simple 16x3x32x32 training | 0.50 | 1.00 | 0.50 (0.45 to 0.55) |" in page
-    assert file.name in page
-
-
-def test_a_worker_that_fails_is_reported() -> None:
-    with pytest.raises(RuntimeError, match="unrecognized arguments: --cheese"):
-        bench._worker(1, "default", ["--cheese"])
 
 
 # ------------------------------------------------------------------ the published experiments

@@ -22,15 +22,16 @@ import numpy as np
 import torch
 
 import minigrad
-from validation.bench_worker import SHAPES, SIDES
+from validation.bench.page import benchmarks_page, geometric_mean
+from validation.bench.subjects import QUICK, SIDES, SUBJECTS
 from validation.report import Case
 from zoo import blas
 
-BARS = {"n2n-simple": 1.0, "n2n-prelu-unet": 1.3}
-"""What a training step may take, in units of PyTorch's time; the other networks are reported."""
+MEAN = 0.9
+"""What the convolutions may take in geometric mean, in units of PyTorch's time."""
 BUSY = 0.5
 """Programs running in the mean of the last minute, above which a warning is given."""
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_bench(
@@ -45,16 +46,20 @@ def run_bench(
     Args:
         only: pattern of case names such as `n2n-simple 16x3x32x32 training`.
         device: "cpu" or "cuda".
-        quick: a fifth of the repetitions, the recommended BLAS core only, no memory.
+        quick: some cases, a fifth of the repetitions, all threads, no memory.
         out: folder for the result file; None writes none.
         say: told what is being measured.
     """
-    pattern = only or "*"
+    pattern = only or ("|".join(QUICK) if quick else "*")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > BUSY:
         say(f"warning: other programs keep {load:.1f} cores busy; the times mean little")
     result: dict[str, Any] = {**describe_machine(device), "load before": load, "settings": []}
-    for threads, core in settings(device, quick):
+    chosen = settings(device, quick)
+    if not quick and len({core for _, core in chosen}) > 1 and _default_is_advised(device):
+        chosen = [(threads, core) for threads, core in chosen if core != "default"]
+        result["note"] = f"The BLAS takes the {blas.RECOMMENDED} kernels here by itself."
+    for threads, core in chosen:
         say(f"{device}, {threads} thread(s), BLAS core {core}")
         options = ["--rounds", "3" if quick else "15", "--only", pattern, "--device", device]
         found = _worker(threads, core, options)
@@ -67,7 +72,7 @@ def run_bench(
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         (out.parent / "benchmarks.md").write_text(benchmarks_page(out), encoding="utf-8")
         say(f"wrote {file}")
-    return [make_case(setting, case) for setting in result["settings"] for case in setting["cases"]]
+    return [case for setting in result["settings"] for case in verdicts(setting)]
 
 
 def settings(device: str, quick: bool) -> list[tuple[int, str]]:
@@ -75,9 +80,17 @@ def settings(device: str, quick: bool) -> list[tuple[int, str]]:
     if device == "cuda":
         return [(1, "default")]
     advised = blas.RECOMMENDED if blas.cpu_facts()[1] else "default"
-    cores = [advised] if quick or advised == "default" else [advised, "default"]
     counts = [n for n in (1, 2) if n <= (os.cpu_count() or 1)]
+    if quick:
+        return [(counts[-1], advised)]
+    cores = [advised] if advised == "default" else [advised, "default"]
     return [(threads, core) for core in cores for threads in counts]
+
+
+def _default_is_advised(device: str) -> bool:
+    """Whether the BLAS takes the recommended kernels without being told."""
+    found = _worker(1, "default", ["--only", "", "--device", device])["blas"]
+    return bool(found) and found[0].get("architecture") == blas.RECOMMENDED
 
 
 def _worker(threads: int, core: str, options: Sequence[str]) -> dict[str, Any]:
@@ -87,7 +100,7 @@ def _worker(threads: int, core: str, options: Sequence[str]) -> dict[str, Any]:
     environment |= {"MKL_NUM_THREADS": str(threads), blas.KEEP: "1"}
     if core != "default":
         environment[blas.VARIABLE] = core
-    command = [sys.executable, "-m", "validation.bench_worker", "--threads", str(threads), *options]
+    command = [sys.executable, "-m", "validation.bench.worker", "--threads", str(threads), *options]
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -109,6 +122,17 @@ def _add_memory(cases: Sequence[dict[str, Any]], threads: int, core: str, device
 # ------------------------------------------------------------------ verdicts
 
 
+def verdicts(setting: dict[str, Any]) -> list[Case]:
+    """One case for each line, and one for the mean of the convolutions."""
+    found = [make_case(setting, case) for case in setting["cases"]]
+    layers = [c["ratio to torch"]["median"] for c in setting["cases"] if c["work"] == "layer"]
+    if len(layers) < sum(subject.work == "layer" for subject in SUBJECTS):
+        return found
+    mean = geometric_mean(layers)
+    name = f"convolutions, geometric mean threads={setting['threads']} core={setting['core']}"
+    return [*found, _judged(setting, name, {"ratio": mean}, {"ratio": MEAN})]
+
+
 def make_case(setting: dict[str, Any], case: dict[str, Any]) -> Case:
     """One line: passed or failed where there is a bar, else reported only."""
     name = f"{case['case']} threads={setting['threads']} core={setting['core']}"
@@ -121,16 +145,28 @@ def make_case(setting: dict[str, Any], case: dict[str, Any]) -> Case:
         "ms": case["minigrad"]["median"],
         "torch ms": case["torch"]["median"],
     }
+    bar = next((subject.bar for subject in SUBJECTS if subject.name == case["case"]), None)
+    bars = {} if bar is None else {"ratio": bar}
     for side in SIDES[:2]:
         if case[side].get("peak MiB") is not None:
             figures[f"{side} MiB"] = case[side]["peak MiB"]
-    advised = settings("cpu", quick=True)[0][1]
-    bar = BARS.get(case["model"])
-    if case["work"] != "training" or bar is None or setting["core"] != advised:
+            if side == "torch":
+                bars["minigrad MiB"] = figures["torch MiB"]
+    return _judged(setting, name, figures, bars)
+
+
+def _judged(
+    setting: dict[str, Any], name: str, figures: dict[str, float], bars: dict[str, float]
+) -> Case:
+    """Bars hold for the recommended BLAS kernels."""
+    if not bars or setting["core"] != settings("cpu", quick=True)[0][1]:
         return Case(name, None, "reported, no bar", figures)
-    passed = ratio["median"] <= bar
-    words = "" if passed else f"ratio {ratio['median']:.2f}: expected at most {bar}"
-    return Case(name, passed, words, figures)
+    beyond = [
+        f"{figure} {figures[figure]:.2f}: expected at most {bar:.2f}"
+        for figure, bar in bars.items()
+        if figures[figure] > bar
+    ]
+    return Case(name, not beyond, "; ".join(beyond), figures)
 
 
 # ------------------------------------------------------------------ where and what
@@ -171,64 +207,3 @@ def _commit() -> str:
 
     changed = git("status", "--porcelain", "--", "minigrad", "zoo", "validation")
     return (git("rev-parse", "--short", "HEAD") or "none") + ("-changed" if changed else "")
-
-
-# ------------------------------------------------------------------ the page
-
-
-def benchmarks_page(folder: Path) -> str:
-    """The Markdown page of the newest result file of each device in `folder`."""
-    newest: dict[str, dict[str, Any]] = {}
-    for file in sorted(folder.glob("*.json"), key=lambda f: (f.name[:10], f.stat().st_mtime)):
-        result = json.loads(file.read_text(encoding="utf-8"))
-        newest[result["device"]] = {**result, "file": file.name}
-    lines = [
-        "# Benchmarks",
-        "",
-        "<!-- made by `python -m validation bench`; do not edit -->",
-        "",
-        "Milliseconds are medians of a step, float32. A ratio is minigrad's median over PyTorch's",
-        "(in brackets the 10 and 90 percentiles over the turns): below 1 is faster than PyTorch.",
-        "Both run interleaved in one process with the same threads. A training step is forward,",
-        "loss, backward and SGD. Memory is the peak of a training step beyond what the process",
-        "held before, minigrad / PyTorch, each in a process of its own.",
-    ]
-    for result in newest.values():
-        lines += _section(result)
-    return "\n".join(lines) + "\n"
-
-
-def _section(result: dict[str, Any]) -> list[str]:
-    machine, versions = result["machine"], result["versions"]
-    lines = [
-        "",
-        f"## {machine['gpu'] or machine['cpu']}",
-        "",
-        f"{result['date']}, commit {result['commit']}, {machine['cores']} cores, "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + f"; [all figures](benchmarks/{result['file']}).",
-    ]
-    order = {shape.name: i for i, shape in enumerate(SHAPES)}
-    for setting in result["settings"]:
-        core = setting["blas"][0].get("architecture", "") if setting["blas"] else ""
-        lines += [
-            "",
-            f"### {setting['threads']} thread(s), BLAS core {core} ({setting['core']})",
-            "",
-            "| case | minigrad ms | PyTorch ms | ratio | ratio to channels_last | peak MiB |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-        for case in sorted(setting["cases"], key=lambda c: order[c["case"].rsplit(" ", 1)[0]]):
-            lines.append(_line(case))
-    return lines
-
-
-def _line(case: dict[str, Any]) -> str:
-    ratio, last = case["ratio to torch"], case["ratio to torch channels_last"]
-    peaks = [case[side].get("peak MiB") for side in SIDES[:2]]
-    memory = "" if None in peaks else f"{peaks[0]:.0f} / {peaks[1]:.0f}"
-    return (
-        f"| {case['case']} | {case['minigrad']['median']:.2f} | {case['torch']['median']:.2f} "
-        f"| {ratio['median']:.2f} ({ratio['p10']:.2f} to {ratio['p90']:.2f}) "
-        f"| {last['median']:.2f} | {memory} |"
-    )
