@@ -21,6 +21,7 @@ OPTIONAL = (
     ("tifffile", "tifffile", "tiff", "TIFF pictures"),
     ("h5py", "h5py", "convert", "zoo convert of HDF5 files"),
     ("imagecodecs", "imagecodecs", "tiff", "TIFF pictures compressed by LZW and the like"),
+    ("numba", "numba", "numba", "faster convolutions on a CPU"),
     ("torch", "torch", "validation", "python -m validation"),
     ("skimage", "scikit-image", "validation", "python -m validation"),
 )

@@ -1,7 +1,9 @@
-"""What a run's numbers depend on besides its recipe: versions, threads, the BLAS in use."""
+"""What a run's numbers depend on besides its recipe: versions, threads, BLAS, compiled loops."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import platform
 from typing import Any
 
@@ -12,7 +14,9 @@ import minigrad
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Device, versions, BLAS threads and BLAS core type: results are bit-identical where equal."""
+    """Device, versions, BLAS threads and BLAS core type, numba's version where its loops are used:
+    results are bit-identical where all are equal.
+    """
     pools = [pool for pool in threadpool_info() if pool.get("user_api") == "blas"]
     blas = pools[0] if pools else {}
     return {
@@ -23,7 +27,18 @@ def environment(device: str) -> dict[str, Any]:
         "machine": platform.machine(),
         "threads": int(blas.get("num_threads", 1)),
         "blas_core": str(blas.get("architecture", "unknown")),
+        "numba": _numba(),
     }
+
+
+def _numba() -> str | None:
+    """The version of numba where the engine's kernels use it."""
+    if os.environ.get("MINIGRAD_NUMBA") == "0":
+        return None
+    try:
+        return importlib.metadata.version("numba")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:

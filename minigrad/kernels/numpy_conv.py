@@ -1,21 +1,19 @@
 """Convolution with stride 1: half unfolded, half folded, on flat planes.
 
-Full unfolding copies each pixel k_h k_w times. Here the planes of a strip are laid out flat, rows
-one after the other and zero rows between images, so that a shift by a tap is one shift of the whole
-plane. Copies are made for the horizontal taps only; one matrix product yields, for each vertical
-tap i, the planes T[i] that this tap contributes, and the result is their sum, each shifted by i
-rows:
+Full unfolding copies each pixel k_h k_w times. Here copies are made for the horizontal taps only;
+one matrix product yields, for each vertical tap i, the planes T[i] that this tap contributes to all
+rows, and the result is their sum, each shifted by its rows:
 
-    L[(j, c), p] = x[c, p + j d_w]            k_w copies, wrapped pixels zeroed
-    T[(i, k), p] = sum_(j,c) weight[k, c, i, j] L[(j, c), p]        one product, (k_h K) x (k_w C)
-    y[k, p]      = sum_i T[(i, k), p + i d_h pitch]                 k_h - 1 additions
+    L[(j, c), r, q] = x[c, r, q + j d_w - left]      k_w copies
+    T[(i, k), r, q] = sum_(j,c) weight[k, c, i, j] L[(j, c), r, q]   one product, (k_h K) x (k_w C)
+    y[k, m, q]      = sum_i T[(i, k), m + i d_h - top, q]            k_h - 1 additions
 
 The product is nearer to square than the (K) x (k_h k_w C) of full unfolding, which alone is worth a
 third: with 67 -> 32 channels 85 against 64 GFLOP/s (one thread, AVX-512). Where K is much larger
 than C the sum would cost more than it saves and all taps are unfolded.
 
 The gradient of the input is the same computation with the weight flipped and transposed: nothing is
-folded. The gradient of the weight shifts the planes of dy vertically and those of x horizontally,
+folded. The gradient of the weight moves the planes of dy vertically and those of x horizontally,
 and multiplies them.
 
 Work is cut into strips, several small images or a rectangle of a large one.
@@ -29,7 +27,7 @@ from math import prod
 
 import numpy as np
 
-from minigrad.kernels.numpy_flat import Flat, Move, Taps, strips
+from minigrad.kernels.numpy_flat import Move, Strip, Taps, strips
 from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
 from minigrad.kernels.numpy_threads import scratch, share
@@ -55,50 +53,57 @@ def correlate_into(
     """`correlate`, written to y: (N, K, M, Q), or (N, ..., M, Q) with K split into several axes."""
     x, taps = drop_unread(x, taps)
     everything = unfolds_all(x.shape[1], len(weight), taps.kernel)
-    matrix = matrix_of(weight, bias, everything)
-
-    def moves(taps: Taps) -> tuple[Move, ...]:
-        return _moves_of_x(taps, everything, True)
-
-    multiply_into(y, matrix, x, moves, taps)
+    matrix = matrix_of(weight, everything)
+    multiply_into(y, matrix, bias, x, _all_moves if everything else _moves_to_the_right, taps)
 
 
 def multiply_into(
     y: np.ndarray,
     matrix: np.ndarray,
+    bias: np.ndarray | None,
     x: np.ndarray,
     moves: Callable[[Taps], tuple[Move, ...]],
     taps: Taps,
 ) -> None:
     """y (N, ..., M, Q) = `matrix` times x, unfolded by the `moves` for the taps of each strip, and
-    folded where the matrix has several blocks of rows.
+    folded where the matrix has several blocks of rows; plus the bias.
     """
     k, (m, q) = prod(y.shape[1:-2]), y.shape[-2:]
     cut = strips(len(x), x.shape[2:], (m, q), taps)
 
     def work(job: int) -> None:
         strip = cut[job]
-        flat = strip.flat
-        unfolded = flat.unfold("x", x[strip.inputs], moves(flat.taps), last=1)
-        # Without folding no row is shifted after the product.
-        read = flat.outputs if len(matrix) == k else flat.length
-        products = scratch("products", (len(matrix), read), x.dtype)
-        matmul(matrix, unfolded[:, :read], out=products)
-        _fold(products, flat, y[strip.outputs])
+        flat = strip.on_outputs if len(matrix) == k else strip.between
+        unfolded = flat.unfold("x", x[strip.inputs], moves(strip.taps))
+        products = scratch("products", (len(matrix), flat.length), x.dtype)
+        matmul(matrix, unfolded, out=products)
+        _fold(products, strip, bias, y[strip.outputs])
 
     share(work, len(cut))
 
 
 @lru_cache(maxsize=4096)
-def _moves_of_x(taps: Taps, rows: bool, columns: bool) -> tuple[Move, ...]:
-    """How far the planes of x are moved, so that the taps fall on one place."""
-    return tuple(Move(taps.top - i, -j) for i in taps.rows(rows) for j in taps.columns(columns))
+def _all_moves(taps: Taps) -> tuple[Move, ...]:
+    """How far the planes of x are moved, so that the taps fall on their outputs."""
+    return tuple(Move(down, right) for down in taps.downs() for right in taps.rights())
 
 
 @lru_cache(maxsize=4096)
-def _moves_of_dy(taps: Taps, rows: bool, columns: bool) -> tuple[Move, ...]:
-    """How far the planes of dy are moved to meet the planes of x that are not."""
-    return tuple(Move(i, j) for i in taps.rows(rows) for j in taps.columns(columns))
+def _moves_to_the_right(taps: Taps) -> tuple[Move, ...]:
+    """The horizontal part of it."""
+    return tuple(Move(0, right) for right in taps.rights())
+
+
+@lru_cache(maxsize=4096)
+def _moves_back(taps: Taps, columns: bool) -> tuple[Move, ...]:
+    """How far the planes of dy are moved, to meet those of x where the taps read them: down, and
+    where `columns` is set to the right too.
+    """
+    rights = taps.rights() if columns else [0]
+    return tuple(Move(-down, -right) for down in taps.downs() for right in rights)
+
+
+STILL = (Move(0, 0),)
 
 
 def unfolds_all(c: int, k: int, kernel: Pair) -> bool:
@@ -140,7 +145,7 @@ def correlate_vjp(
     (n, c, h, w), k, (kh, kw) = x.shape, dy.shape[1], taps.kernel
     cropped, back = drop_unread(dy, taps.flipped())
     everything = unfolds_all(k, c, taps.kernel)
-    matrix = matrix_of(flip(weight), None, everything)
+    matrix = matrix_of(flip(weight), everything)
     dx = empty(x.shape, dy.dtype)
     cut = strips(n, cropped.shape[2:], (h, w), back)
 
@@ -148,18 +153,16 @@ def correlate_vjp(
         if job == len(cut):
             return dy.sum((0, 2, 3))
         strip = cut[job]
-        flat = strip.flat
-        moves = _moves_of_x(flat.taps, everything, True)
-        unfolded = flat.unfold("dy", cropped[strip.inputs], moves, last=1)
-        moves = _moves_of_dy(flat.taps, not everything, False)
+        flat = strip.on_outputs if everything else strip.between
+        moves = _all_moves(strip.taps) if everything else _moves_to_the_right(strip.taps)
+        unfolded = flat.unfold("dy", cropped[strip.inputs], moves)
+        moves = STILL if everything else _moves_back(strip.taps, columns=False)
         planes = flat.unfold("x", x[strip.outputs], moves)
-        read = flat.outputs if everything else flat.length
-        unfolded, planes = unfolded[:, :read], planes[:, :read]
-        products = scratch("products", (len(matrix), read), dy.dtype)
+        products = scratch("products", (len(matrix), flat.length), dy.dtype)
         matmul(matrix, unfolded, out=products)
-        _fold(products, flat, dx[strip.outputs])
-        product = empty((len(unfolded) - 1, len(planes)), dy.dtype)
-        return matmul(unfolded[:-1], planes.T, out=product)
+        _fold(products, strip, None, dx[strip.outputs])
+        product = empty((len(unfolded), len(planes)), dy.dtype)
+        return matmul(unfolded, planes.T, out=product)
 
     *parts, db = share(work, len(cut) + 1)
     rows, columns = (kh, kw) if everything else (1, kw), (1, 1) if everything else (kh, 1)
@@ -177,38 +180,45 @@ def drop_unread(x: np.ndarray, taps: Taps) -> tuple[np.ndarray, Taps]:
     return x[:, :, top:, left:], taps
 
 
-def matrix_of(weight: np.ndarray, bias: np.ndarray | None, everything: bool) -> np.ndarray:
-    """The weight as the left factor, with the bias as one more column: x has a last row of ones to
-    meet it.
-    """
+def matrix_of(weight: np.ndarray, everything: bool) -> np.ndarray:
+    """The weight as the left factor: (k, (i, j, c)), or ((i, k), (j, c)) for halved unfolding."""
     k, _, kh, _ = weight.shape
-    blocks = 1 if everything else kh
+    rows = k if everything else kh * k
     order = (0, 2, 3, 1) if everything else (2, 0, 3, 1)
-    matrix = np.zeros((blocks * k, weight.size // (blocks * k) + 1), weight.dtype)
-    matrix[:, :-1] = weight.transpose(order).reshape(
-        blocks * k, -1
-    )  # ((i, k), (j, c)) | (k, (i, j, c))
-    if bias is not None:
-        matrix[:k, -1] = bias
-    return matrix
+    return np.ascontiguousarray(weight.transpose(order)).reshape(rows, -1)
 
 
-def _fold(products: np.ndarray, flat: Flat, y: np.ndarray) -> None:
-    """y = sum over the blocks i of `products`, each shifted by i d_h rows; the first block is
-    overwritten.
+def _fold(products: np.ndarray, strip: Strip, bias: np.ndarray | None, y: np.ndarray) -> None:
+    """y = the `products` of one block; of several blocks i the sum, each moved by its tap; plus the
+    bias. One of the blocks is overwritten.
     """
-    k = prod(y.shape[1:-2])
-    shifts = [i * flat.pitch for i in flat.taps.rows(len(products) > k)]
-    blocks = [
-        products[i * k : (i + 1) * k, move : move + flat.outputs] for i, move in enumerate(shifts)
-    ]
-    if len(blocks) == 1:
-        y[...] = flat.crop(blocks[0]).reshape(y.shape)
+    (m, q), n, k = strip.count, strip.images, prod(y.shape[1:-2])
+    if len(products) == k:
+        _write(products.reshape(k, n, m, q), bias, y)
         return
-    total = blocks[0]
-    for block in blocks[1:-1]:
-        total += block
-    np.add(flat.crop(total).reshape(y.shape), flat.crop(blocks[-1]).reshape(y.shape), out=y)
+    h, downs = strip.size[0], strip.taps.downs()
+    blocks = products.reshape(len(downs), k, n, h, q)
+    # The first row and the one after the last of y that each block adds to.
+    rows = [(max(0, down), max(0, down, min(m, h + down))) for down in downs]
+    whole = next((i for i, reached in enumerate(rows) if reached == (0, m)), None)
+    if whole is None:
+        total = scratch("folded", (k, n, m, q), products.dtype)
+        total[...] = 0
+    else:
+        total = blocks[whole][:, :, -downs[whole] : m - downs[whole]]
+    for i, (first, end) in enumerate(rows):
+        if i != whole and first < end:
+            total[:, :, first:end] += blocks[i][:, :, first - downs[i] : end - downs[i]]
+    _write(total, bias, y)
+
+
+def _write(total: np.ndarray, bias: np.ndarray | None, y: np.ndarray) -> None:
+    """y (n, ..., M, Q) = total (K, n, M, Q) + bias (K,)."""
+    total = total.transpose(1, 0, 2, 3).reshape(y.shape)
+    if bias is None:
+        y[...] = total
+    else:
+        np.add(total, bias.reshape(*y.shape[1:-2], 1, 1), out=y)
 
 
 def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
@@ -227,16 +237,15 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
 
     def work(job: int) -> np.ndarray:
         strip = cut[job]
-        flat = strip.flat
-        ups = _moves_of_x(flat.taps, form == "x", form != "dy")
-        downs = _moves_of_dy(flat.taps, form != "x", form == "dy")
+        taps = strip.taps
+        flat = {"x": strip.on_outputs, "both": strip.between, "dy": strip.on_inputs}[form]
+        downs = STILL if form == "x" else _moves_back(taps, columns=form == "dy")
+        ups = {"x": _all_moves(taps), "both": _moves_to_the_right(taps), "dy": STILL}[form]
         left = flat.unfold("dy", dy[strip.outputs], downs)
         right = flat.unfold("x", x[strip.inputs], ups)
-        read = flat.outputs if form == "x" else flat.length
         product = empty((len(left), len(right)), dy.dtype)
-        return matmul(
-            left[:, :read], right[:, :read].T, out=product
-        )  # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)
+        # (kh*K, kw*C) | (K, kh*kw*C) | (kh*kw*K, C)
+        return matmul(left, right.T, out=product)
 
     total = ordered_sum(share(work, len(cut)))
     if form == "x":

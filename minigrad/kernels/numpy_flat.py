@@ -1,9 +1,8 @@
 """Planes laid out flat, in strips: the memory under the stride-1 convolutions.
 
-The planes of some images lie one channel to a row of a matrix, rows of pixels one after the other,
-with zero rows between images, so that a shift by a tap is one shift of the whole row. A strip,
-several small images or a rectangle of a large one, has few enough pixels for its unfolded planes to
-stay in the cache.
+The planes of some images lie one channel to a row of a matrix, moved by a tap and cut to a common
+grid, with zeros where a plane does not reach. A strip, several small images or a rectangle of a
+large one, has few enough pixels for its moved planes to stay in the cache.
 """
 
 from __future__ import annotations
@@ -43,19 +42,13 @@ class Taps:
         down, right = self.reach
         return Taps(self.kernel, self.dilation, down - self.top, right - self.left)
 
-    def rows(self, unfolded: bool) -> list[int]:
-        """The vertical shift i d_h of each tap, or only the first where the rows are not
-        unfolded.
-        """
-        return [i * self.dilation[0] for i in range(self.kernel[0] if unfolded else 1)]
+    def downs(self) -> list[int]:
+        """How far down a plane of x is moved, so that the vertical tap i falls on its output."""
+        return [self.top - i * self.dilation[0] for i in range(self.kernel[0])]
 
-    def columns(self, unfolded: bool) -> list[int]:
-        """The horizontal shift j d_w - left of each tap, or none where the columns are not
-        unfolded.
-        """
-        return (
-            [j * self.dilation[1] - self.left for j in range(self.kernel[1])] if unfolded else [0]
-        )
+    def rights(self) -> list[int]:
+        """How far to the right, for the horizontal tap j."""
+        return [self.left - j * self.dilation[1] for j in range(self.kernel[1])]
 
 
 class Move(NamedTuple):
@@ -69,12 +62,7 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Flat:
-    """A strip of planes laid out flat, for `images` images of `size` with `count` outputs each.
-
-    The output pixel (n, m, q) stands at `(n rows + m) pitch + q`; the pixel (n, r, s) of x stands
-    `top` rows later, so that the tap (i, j) is the same shift, `i d_h pitch + j d_w - left`,
-    everywhere. Between images there are as many zero rows as the taps reach beyond an edge: they
-    serve the image above and the one below.
+    """The grid of a strip: `images` times `size` (rows, columns) pixels, one after the other.
 
     Made by `layout`, which gives the same object for the same geometry: what is planned for it is
     worked out once. At some hundred strips a step, Python's arithmetic on shapes would otherwise
@@ -83,92 +71,56 @@ class Flat:
 
     images: int
     size: Pair
-    count: Pair
-    taps: Taps
-
-    @cached_property
-    def pitch(self) -> int:
-        """Numbers in a row."""
-        return max(self.size[1], self.count[1])
-
-    @cached_property
-    def rows(self) -> int:
-        """Rows from one image to the next."""
-        h, m, top = self.size[0], self.count[0], self.taps.top
-        return max(h + max(top, m + self.taps.reach[0] - top - h, 0), m)
-
-    @cached_property
-    def outputs(self) -> int:
-        """Length that holds every output pixel."""
-        return self.images * self.rows * self.pitch
 
     @cached_property
     def length(self) -> int:
-        """Length that holds every output pixel and what the vertical taps read beyond."""
-        return self.outputs + self.taps.reach[0] * self.pitch
+        """Pixels."""
+        return self.images * self.size[0] * self.size[1]
 
-    @cached_property
-    def guard(self) -> int:
-        """Room on either side for what a shift pushes out."""
-        (down, right), top, left = self.taps.reach, self.taps.top, self.taps.left
-        return (down + top) * self.pitch + right + left
-
-    def unfold(
-        self, slot: str, images: np.ndarray, moves: tuple[Move, ...], last: int = 0
-    ) -> np.ndarray:
-        """The planes (n, C, h, w), moved by each of `moves`: ((move), c) x `length`, and `last`
-        rows of ones.
-
-        The memory is this thread's.
+    def unfold(self, slot: str, images: np.ndarray, moves: tuple[Move, ...]) -> np.ndarray:
+        """The planes (n, C, h, w), moved by each of `moves`: ((move), c) x `length`, in this
+        thread's memory.
         """
-        key = (slot, self, moves, images.shape, last, images.dtype.char)
-        planes = kept(key, lambda: Planes(self, images, moves, last))
+        key = (slot, self, moves, images.shape, images.dtype.char)
+        planes = kept(key, lambda: Planes(self, images, moves))
         return planes.lay(images)
-
-    def crop(self, flat: np.ndarray) -> np.ndarray:
-        """The output pixels of planes (K, outputs), as a view (n, K, M, Q)."""
-        m, q = self.count
-        planes = flat.reshape(flat.shape[0], self.images, self.rows, self.pitch)
-        return planes[:, :, :m, :q].transpose(1, 0, 2, 3)
 
 
 layout = lru_cache(maxsize=4096)(Flat)
 
 
 class Planes:
-    """Memory for the moved planes of images like the given ones (x or dy of a layout): zero
-    wherever no plane is laid, and it stays so, because the same places are written each time.
+    """Memory for the moved planes of images like the given ones: zero wherever no plane is laid,
+    and it stays so, because the same places are written each time.
     """
 
-    def __init__(self, flat: Flat, images: np.ndarray, moves: tuple[Move, ...], last: int) -> None:
-        """Zeros for one block of rows a move, then `last` rows of ones (for the bias)."""
-        (_, channels, h, w), guard, pitch = images.shape, flat.guard, flat.pitch
+    def __init__(self, flat: Flat, images: np.ndarray, moves: tuple[Move, ...]) -> None:
+        """Zeros for one block of rows a move."""
+        (_, channels, h, w), (rows, columns) = images.shape, flat.size
         c = channels // moves[0].phases
-        memory = np.zeros((len(moves) * c + last, flat.length + 2 * guard), images.dtype)
-        if last:
-            memory[-last:] = 1
-        self.nbytes = memory.nbytes
-        self.matrix = memory[:, guard : guard + flat.length]
-        self.places: list[np.ndarray] = []  # (C, n, h, w) of each move
-        self.wrapped: list[np.ndarray] = []  # what a move to the side pushes into the next row
-        self.read: list[slice] = []  # the channels of each move
+        self.matrix = np.zeros((len(moves) * c, flat.length), images.dtype)
+        self.nbytes = self.matrix.nbytes
+        self.places: list[np.ndarray] = []  # (C, n, ., .) of each move
+        self.read: list[tuple[slice, slice, slice]] = []  # channels, rows and columns of it
         for t, (down, right, phase, phases) in enumerate(moves):
-            start = guard + down * pitch + right
-            block = memory[t * c : (t + 1) * c, start : start + flat.outputs]
-            rows = block.reshape(c, flat.images, flat.rows, pitch)[:, :, :h]
-            self.places.append(rows[..., :w])
-            edge = slice(max(0, pitch - right), None) if right > 0 else slice(0, -right)
-            self.wrapped.append(rows[..., edge])
-            self.read.append(slice(phase, None, phases))
+            block = self.matrix[t * c : (t + 1) * c].reshape(c, flat.images, rows, columns)
+            (to, of), (to_the_right, of_columns) = _meet(down, h, rows), _meet(right, w, columns)
+            self.places.append(block[:, :, to, to_the_right])
+            self.read.append((slice(phase, None, phases), of, of_columns))
 
     def lay(self, images: np.ndarray) -> np.ndarray:
         """Lay the planes (n, C, h, w); the matrix of all moves, ((move), c) x length."""
         planes = images.transpose(1, 0, 2, 3)
-        for place, wrapped, read in zip(self.places, self.wrapped, self.read, strict=True):
-            place[...] = planes[read]
-            if wrapped.size:
-                wrapped[...] = 0
+        for place, (channels, rows, columns) in zip(self.places, self.read, strict=True):
+            place[...] = planes[channels, :, rows, columns]
         return self.matrix
+
+
+def _meet(move: int, length: int, room: int) -> tuple[slice, slice]:
+    """Where `length` places moved by `move` fall into 0..room-1, and which of them do."""
+    first = min(max(move, 0), room)
+    last = max(first, min(length + move, room))
+    return slice(first, last), slice(first - move, last - move)
 
 
 Part = tuple[slice, EllipsisType, slice, slice]
@@ -180,7 +132,25 @@ class Strip:
 
     outputs: Part  # of y, (N, K, M, Q)
     inputs: Part  # of x, (N, C, H, W)
-    flat: Flat
+    images: int
+    count: Pair  # rows and columns of the outputs
+    size: Pair  # of the inputs
+    taps: Taps  # with the borders of this part
+
+    @cached_property
+    def on_outputs(self) -> Flat:
+        """The grid of the outputs: all taps are moved to it."""
+        return layout(self.images, self.count)
+
+    @cached_property
+    def between(self) -> Flat:
+        """Rows of the inputs, columns of the outputs: the horizontal taps are moved to it."""
+        return layout(self.images, (self.size[0], self.count[1]))
+
+    @cached_property
+    def on_inputs(self) -> Flat:
+        """The grid of the inputs."""
+        return layout(self.images, self.size)
 
 
 def strips(n: int, size: Pair, count: Pair, taps: Taps) -> tuple[Strip, ...]:
@@ -231,7 +201,7 @@ def _strip(images: slice, rows: Run, columns: Run, taps: Taps) -> Strip:
     read = images, ..., rows.inputs, columns.inputs
     size = _length(rows.inputs), _length(columns.inputs)
     count = _length(rows.outputs), _length(columns.outputs)
-    return Strip(written, read, layout(_length(images), size, count, moved))
+    return Strip(written, read, _length(images), count, size, moved)
 
 
 def _length(part: slice) -> int:

@@ -66,9 +66,9 @@ def conv2d(
     if halved < kh * kw * c:
         full = split_weight(weight, window)
         return numpy_conv.correlate(phases, full, bias, taps, count)
-    matrix = numpy_conv.matrix_of(weight, bias, everything=True)
+    matrix = numpy_conv.matrix_of(weight, everything=True)
     y = empty((len(x), k, *count), x.dtype)
-    numpy_conv.multiply_into(y, matrix, phases, partial(_moves, window), taps)
+    numpy_conv.multiply_into(y, matrix, bias, phases, partial(_moves, window), taps)
     return y
 
 

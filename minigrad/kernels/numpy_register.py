@@ -2,25 +2,31 @@
 
 Measurements: docs/decisions/0007-numpy-convolution.md
 
+0. 1x1, large planes                               -> numpy_pointwise: products of x as it lies
 1. windows that touch without overlapping          -> numpy_strided: one product, channels last
 2. 3x3, stride 1, many channels, large planes      -> numpy_winograd: fewer products
+   (with numba: 5x5, fewer channels, small planes) -> numba_winograd: transforms compiled
 3. stride 1, one group                             -> numpy_conv: half unfolded
 4. other strides without dilation, one group       -> numpy_phases: stride 1 on phases of x
+   (with numba: uneven or dilated ones)            -> numba_unfold: unfolding compiled
 5. the rest (groups, stride with dilation)         -> the definition
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from minigrad.backend import Replaceable
 from minigrad.kernels import (
+    compiled,
     numpy_conv,
     numpy_elementwise,
     numpy_phases,
+    numpy_pointwise,
     numpy_resize,
     numpy_strided,
     numpy_winograd,
@@ -48,15 +54,17 @@ def conv2d(
     count = window.count(*x.shape[2:])
     if groups > 1 or min(count) < 1 or _is_empty(x, weight):
         return NotImplemented
+    if numpy_pointwise.covers(window, x.shape[2:], count):
+        return numpy_pointwise.conv2d(x, weight, bias)
     if numpy_strided.covers(window):
         return numpy_strided.conv2d(x, weight, bias, window)
     if window.stride == (1, 1):
-        if numpy_winograd.pays(taps_of(window), weight.shape, count):
-            return numpy_winograd.correlate(x, weight, bias, taps_of(window), count)
+        form = winograd(taps_of(window), weight.shape, count)
+        if form is not None:
+            return form.correlate(x, weight, bias, taps_of(window), count)
         return numpy_conv.correlate(x, weight, bias, taps_of(window), count)
-    if window.dilation == (1, 1):
-        return numpy_phases.conv2d(x, weight, bias, window, count)
-    return NotImplemented
+    other = strided(window)
+    return other.conv2d(x, weight, bias, window, count) if other else NotImplemented
 
 
 @conv.conv2d_dx.register("numpy", *REAL)
@@ -66,15 +74,17 @@ def conv2d_dx(
     """The cotangent of the input."""
     if groups > 1 or _is_empty(dy, weight):
         return NotImplemented
+    if numpy_pointwise.covers(window, size, dy.shape[2:]):
+        return numpy_pointwise.conv2d_dx(dy, weight)
     if numpy_strided.covers(window):
         return numpy_strided.conv2d_dx(dy, weight, window, size)
     if window.stride == (1, 1):
-        if numpy_winograd.pays(taps_of(window), weight.shape, size):
-            return numpy_winograd.correlate_dx(dy, weight, taps_of(window), size)
+        form = winograd(taps_of(window), weight.shape, size)
+        if form is not None:
+            return form.correlate_dx(dy, weight, taps_of(window), size)
         return numpy_conv.correlate_dx(dy, weight, taps_of(window), size)
-    if window.dilation == (1, 1):
-        return numpy_phases.conv2d_dx(dy, weight, window, size)
-    return NotImplemented
+    other = strided(window)
+    return other.conv2d_dx(dy, weight, window, size) if other else NotImplemented
 
 
 @conv.conv2d_dw.register("numpy", *REAL)
@@ -82,16 +92,18 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window, groups: int) -> np.
     """The cotangent of the weight."""
     if groups > 1 or _is_empty(dy, x):
         return NotImplemented
+    if numpy_pointwise.covers(window, x.shape[2:], dy.shape[2:]):
+        return numpy_pointwise.conv2d_dw(dy, x)
     if numpy_strided.covers(window):
         return numpy_strided.conv2d_dw(dy, x, window)
     if window.stride == (1, 1):
         shape = dy.shape[1], x.shape[1], *window.kernel
-        if numpy_winograd.pays(taps_of(window), shape, dy.shape[2:]):
-            return numpy_winograd.correlate_dw(dy, x, taps_of(window))
+        form = winograd(taps_of(window), shape, dy.shape[2:])
+        if form is not None:
+            return form.correlate_dw(dy, x, taps_of(window))
         return numpy_conv.correlate_dw(dy, x, taps_of(window))
-    if window.dilation == (1, 1):
-        return numpy_phases.conv2d_dw(dy, x, window)
-    return NotImplemented
+    other = strided(window)
+    return other.conv2d_dw(dy, x, window) if other else NotImplemented
 
 
 @conv.conv2d_vjp.register("numpy", *REAL)
@@ -103,11 +115,35 @@ def conv2d_vjp(
     elsewhere = (  # conv2d_dx and conv2d_dw
         window.stride != (1, 1)
         or numpy_strided.covers(window)
-        or numpy_winograd.pays(taps, weight.shape, dy.shape[2:])
+        or winograd(taps, weight.shape, dy.shape[2:]) is not None
     )
     if groups > 1 or elsewhere or _is_empty(dy, x, weight):
         return NotImplemented
     return numpy_conv.correlate_vjp(dy, x, weight, taps)
+
+
+def winograd(taps: Taps, weight: tuple[int, ...], count: Pair) -> ModuleType | None:
+    """The form with fewer products that pays for a weight of this shape and planes of `count`
+    outputs.
+    """
+    if compiled.available():
+        from minigrad.kernels import numba_winograd
+
+        if numba_winograd.pays(taps, weight, count):
+            return numba_winograd
+    return numpy_winograd if numpy_winograd.pays(taps, weight, count) else None
+
+
+def strided(window: Window) -> ModuleType | None:
+    """The form for a stride above 1. Taps that no stride divides make `numpy_phases` multiply
+    zeros; `numba_unfold` also takes a dilation.
+    """
+    uneven = any(k % s for k, s in zip(window.kernel, window.stride, strict=True))
+    if compiled.available() and (uneven or window.dilation != (1, 1)):
+        from minigrad.kernels import numba_unfold
+
+        return numba_unfold
+    return numpy_phases if window.dilation == (1, 1) else None
 
 
 def taps_of(window: Window) -> Taps:

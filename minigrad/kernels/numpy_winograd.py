@@ -192,8 +192,8 @@ def correlate(
 
     x (N, C, H, W), weight (K, C, 3, 3) -> (N, K, M, Q), dtype of x.
     """
-    k, c = weight.shape[:2]
-    filters = matmul(_GG.astype(weight.dtype), weight.reshape(k * c, 9).T).reshape(16, k, c)
+    k = len(weight)
+    filters = filters_of(weight)
     y = empty((len(x), k, *count), x.dtype)
     cut = _cut(x, k, taps, count)
 
@@ -228,8 +228,19 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
         out = empty((16, k, c), dy.dtype)
         return matmul(of_outputs(block, dy), tiles.swapaxes(1, 2), out=out)
 
-    total = ordered_sum(share(work, len(cut))).reshape(16, k * c)
-    return matmul(total.T, _GG.astype(dy.dtype)).reshape(k, c, 3, 3)
+    return of_filters(ordered_sum(share(work, len(cut))))
+
+
+def filters_of(weight: np.ndarray) -> np.ndarray:
+    """G g G': (K, C, 3, 3) -> (16, K, C)."""
+    k, c = weight.shape[:2]
+    return matmul(_GG.astype(weight.dtype), weight.reshape(k * c, 9).T).reshape(16, k, c)
+
+
+def of_filters(total: np.ndarray) -> np.ndarray:
+    """G' g G, the cotangent of the weight from that of its filters: (16, K, C) -> (K, C, 3, 3)."""
+    _, k, c = total.shape
+    return matmul(total.reshape(16, k * c).T, _GG.astype(total.dtype)).reshape(k, c, 3, 3)
 
 
 # --- the transforms -------------------------------------------------------------------------------

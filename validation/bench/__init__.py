@@ -94,7 +94,7 @@ def _default_is_advised(device: str) -> bool:
 
 
 def _worker(threads: int, core: str, options: Sequence[str]) -> dict[str, Any]:
-    """What one process of `bench_worker` measured."""
+    """What one process of `worker` measured."""
     environment = {k: v for k, v in os.environ.items() if k != blas.VARIABLE}
     environment |= {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
     environment |= {"MKL_NUM_THREADS": str(threads), blas.KEEP: "1"}

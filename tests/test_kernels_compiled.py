@@ -1,0 +1,196 @@
+"""The kernels with compiled loops, against the definitions; and what happens without numba."""
+
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from minigrad.layers import conv
+from minigrad.windows import Window
+from tests.kernel_checks import check, few, largest, layouts, noise, pairs, seeds, shapes, windows
+
+pytest.importorskip("minigrad.kernels")
+pytest.importorskip("numba")
+
+from minigrad.kernels import compiled, numba_unfold, numba_winograd, numpy_register
+
+
+@few
+@given(
+    shapes,
+    st.tuples(*[st.integers(0, 5)] * 4),
+    pairs,
+    st.integers(1, 5),
+    st.booleans(),
+    layouts,
+    st.sampled_from([1, 300, 3000, 1 << 21]),
+    seeds,
+)
+@example((1, 2, 1, 1), (4, 4, 4, 4), (4, 4), 2, True, "rows", 1, 0)
+@example((3, 2, 4, 2), (5, 0, 0, 5), (1, 1), 3, True, "gaps", 1 << 21, 0)
+@example((1, 1, 1, 3), (2, 0, 2, 0), (1, 2), 1, False, "rows", 1, 0)
+def test_winograd(
+    shape: tuple[int, int, int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    k: int,
+    has_bias: bool,
+    layout: str,
+    block: int,
+    seed: int,
+) -> None:
+    (n, c, h, w), rng = shape, np.random.default_rng(seed)
+    window = Window((3, 3), (1, 1), padding, dilation)
+    m, q = window.count(h, w)
+    assume(min(m, q) > 0)
+    x, weight = noise(rng, shape, layout), noise(rng, (k, c, 3, 3))
+    bias = noise(rng, (k,)) if has_bias else None
+    dy = noise(rng, (n, k, m, q), layout)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("CHANNELS", 1), ("SIDE", 0), ("DILATED", 0), ("TILES", 1)):
+            patch.setattr(numba_winograd, name, value)
+        patch.setattr(numba_winograd, "SCRATCH", block)
+        for function, args in (
+            (conv.conv2d, (x, weight, bias, window, 1)),
+            (conv.conv2d_dx, (dy, weight, window, 1, (h, w))),
+            (conv.conv2d_dw, (dy, x, window, 1)),
+            (conv.conv2d_vjp, (dy, x, weight, window, 1)),
+        ):
+            # The transforms add pixels and taps up that not every output reads.
+            check(function, *args, terms=tuple(map(largest, args)))
+
+
+@few
+@given(
+    shapes,
+    windows(),
+    st.integers(1, 5),
+    st.booleans(),
+    layouts,
+    st.sampled_from([1, 100, 1 << 20]),
+    seeds,
+)
+@example((1, 2, 1, 1), Window((3, 3), (2, 3), (4, 4, 4, 4)), 2, True, "rows", 1, 0)
+@example((2, 3, 9, 9), Window((4, 4), (3, 2), (1, 2, 0, 3), (2, 1)), 2, False, "gaps", 100, 0)
+def test_unfolding(
+    shape: tuple[int, int, int, int],
+    window: Window,
+    k: int,
+    has_bias: bool,
+    layout: str,
+    room: int,
+    seed: int,
+) -> None:
+    (n, c, h, w), rng = shape, np.random.default_rng(seed)
+    m, q = window.count(h, w)
+    assume(min(m, q) > 0)
+    x, weight = noise(rng, shape, layout), noise(rng, (k, c, *window.kernel))
+    bias = noise(rng, (k,)) if has_bias else None
+    fewer = rng.integers(max(1, m - 2), m + 1), rng.integers(max(1, q - 2), q + 1)
+    dy = noise(rng, (n, k, *map(int, fewer)), layout)  # fewer windows than fit
+
+    def unfolds(*_: Any) -> Any:
+        return numba_unfold
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba_unfold, "SCRATCH", room)
+        patch.setattr(numba_unfold, "PIXELS", 1)
+        patch.setattr(numpy_register, "strided", unfolds)
+        check(conv.conv2d, x, weight, bias, window, 1)
+        check(conv.conv2d_dx, dy, weight, window, 1, (h, w))
+        check(conv.conv2d_dw, dy, x, window, 1)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(16, 32, 16, 64), (5, 67, 32, 32), (2, 64, 61, 64), (3, 30, 33, 24)],
+)
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window((3, 3), (1, 1), (1, 1, 1, 1)),
+        Window((3, 3), (1, 1), (2, 2, 2, 2), (2, 2)),
+        Window((3, 3), (2, 2), (1, 1, 1, 1)),
+    ],
+    ids=["plain", "dilated", "strided"],
+)
+def test_float32_at_sizes_of_the_zoo(sizes: tuple[int, int, int, int], window: Window) -> None:
+    n, c, side, k = sizes
+    rng, size = np.random.default_rng(0), window.count(side, side)
+    x, dy = noise(rng, (n, c, side, side)), noise(rng, (n, k, *size))
+    weight, bias = noise(rng, (k, c, 3, 3)), noise(rng, (k,))
+    check(conv.conv2d, x, weight, bias, window, 1)
+    check(conv.conv2d_dx, dy, weight, window, 1, (side, side))
+    check(conv.conv2d_dw, dy, x, window, 1)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_results_do_not_depend_on_the_threads(stride: int) -> None:
+    from threadpoolctl import threadpool_limits
+
+    rng, window = np.random.default_rng(0), Window((3, 3), (stride, stride), (1, 1, 1, 1))
+    x = rng.standard_normal((8, 32, 40, 40)).astype(np.float32)
+    weight = rng.standard_normal((24, 32, 3, 3)).astype(np.float32)
+    results = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            y = conv.conv2d(x, weight, None, window, 1)
+            dx = conv.conv2d_dx(y, weight, window, 1, (40, 40))
+            results.append((y, dx, conv.conv2d_dw(y, x, window, 1)))
+    for name, one, two in zip(("y", "dx", "dw"), *results, strict=True):
+        np.testing.assert_array_equal(one, two, err_msg=name)
+
+
+# --- with and without numba -----------------------------------------------------------------------
+
+
+def test_forms_by_availability(monkeypatch: pytest.MonkeyPatch) -> None:
+    window = Window((3, 3), (1, 1), (1, 1, 1, 1))
+    taps = numpy_register.taps_of(window)
+    chosen = []
+    for there in (True, False):
+        monkeypatch.setattr(compiled, "available", lambda there=there: there)
+        chosen += [
+            numpy_register.winograd(taps, (32, 32, 3, 3), (16, 16)),
+            numpy_register.winograd(taps, (32, 32, 3, 3), (64, 64)),
+            numpy_register.strided(Window((3, 3), (2, 2))),
+            numpy_register.strided(Window((4, 4), (2, 2))),
+            numpy_register.strided(Window((4, 4), (2, 2), (0, 0, 0, 0), (2, 1))),
+        ]
+    names = [form and form.__name__.rpartition(".")[2] for form in chosen]
+    assert names == [
+        *("numba_winograd", "numba_winograd", "numba_unfold", "numpy_phases", "numba_unfold"),
+        *(None, "numpy_winograd", "numpy_phases", "numpy_phases", None),
+    ]
+
+
+def test_numba_that_does_not_fit_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "numba":
+            raise ImportError("Numba needs NumPy 2.5 or less. Got NumPy 9.9.")
+        return imported(name, *args, **kwargs)
+
+    assert compiled.available.__wrapped__()
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    assert not compiled.available.__wrapped__()
+    monkeypatch.undo()
+    monkeypatch.setenv(compiled.VARIABLE, "0")
+    assert not compiled.available.__wrapped__()
+    monkeypatch.delenv(compiled.VARIABLE)
+    monkeypatch.setattr(compiled, "find_spec", lambda _: None)
+    assert not compiled.available.__wrapped__()
+
+
+def test_the_library_does_not_import_numba() -> None:
+    code = "import sys, minigrad, zoo; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
