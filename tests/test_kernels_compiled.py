@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes  # a library without a BLAS in it
 import builtins
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from tests.kernel_checks import check, few, largest, layouts, noise, pairs, seed
 pytest.importorskip("minigrad.kernels")
 pytest.importorskip("numba")
 
-from minigrad.kernels import compiled, numba_unfold, numba_winograd, numpy_register
+from minigrad.kernels import compiled, numba_blas, numba_unfold, numba_winograd, numpy_register
 
 
 @few
@@ -169,6 +170,16 @@ def test_forms_by_availability(monkeypatch: pytest.MonkeyPatch) -> None:
         *("numba_winograd", "numba_winograd", "numba_unfold", "numpy_phases", "numba_unfold"),
         *(None, "numpy_winograd", "numpy_phases", "numpy_phases", None),
     ]
+
+
+def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    taps = numpy_register.taps_of(Window((3, 3), (1, 1), (1, 1, 1, 1)))
+    assert numba_blas.FOUND
+    monkeypatch.setattr(numba_blas, "FOUND", False)
+    assert numpy_register.winograd(taps, (32, 32, 3, 3), (16, 16)) is None
+    for path in (None, _ctypes.__file__):
+        monkeypatch.setattr(numba_blas, "blas_file", lambda path=path: path)
+        assert not numba_blas._register()
 
 
 def test_numba_that_does_not_fit_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Winograd's F(2x2, 3x3) with compiled transforms.
 
 The arithmetic is that of `numpy_winograd`, which explains it. Here a plane is taken through all its
-transforms while it lies in the first cache, so that small planes pay too.
+transforms while it lies in the first cache, so that small planes pay too, and the products are
+called from the compiled loop, so that threads never wait for the interpreter.
 
 Tiles of a block lie flat, row after row, with one idle column, so that each transform is a long sum
 of shifted rows.
@@ -15,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import uint64
 
+from minigrad.kernels import numba_blas
+from minigrad.kernels.numba_blas import product
 from minigrad.kernels.numba_loops import (
     clear,
     copy_between_zeros,
@@ -24,25 +27,25 @@ from minigrad.kernels.numba_loops import (
 )
 from minigrad.kernels.numpy_conv import flip, ordered_sum
 from minigrad.kernels.numpy_flat import Taps
-from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
 from minigrad.kernels.numpy_threads import scratch, share
 from minigrad.kernels.numpy_winograd import filters_of, of_filters
 from minigrad.windows import Pair
 
-SCRATCH = 1 << 21  # bytes of what a block transforms and multiplies, about
+SCRATCH = 1 << 20  # bytes of what a block transforms and multiplies, about: the second cache
 TILES = 64  # of a block, at least
 CHANNELS = 24  # fewer make the transforms dearer than what they save
 SIDE = 12  # of the smallest plane that is cut into tiles: others are mostly border
 DILATED = 24  # the same for a phase of a dilated filter, whose rows are gathered
-GROUPS = 8  # partial sums of the weight's cotangent
+GROUPS = 16  # jobs at most; of the weight's cotangent half as many, each with a sum of its own
 
 
 def pays(taps: Taps, weight: tuple[int, ...], count: Pair) -> bool:
     """Whether this form is the fastest for a weight of this shape and planes of `count` outputs."""
     widest = max(taps.dilation)
     side = SIDE if widest == 1 else DILATED * widest
-    return taps.kernel == (3, 3) and min(weight[:2]) >= CHANNELS and min(count) >= side
+    small = min(weight[:2]) < CHANNELS or min(count) < side
+    return taps.kernel == (3, 3) and not small and numba_blas.FOUND
 
 
 class Block(NamedTuple):
@@ -101,9 +104,52 @@ def _share(length: int, most: int) -> int:
     return -(-length // -(-length // most))
 
 
-def _cut(n: int, channels: int, count: Pair, taps: Taps, room: int) -> tuple[Block, ...]:
-    """Blocks of at most `room` numbers, for the tiles of so many channels of x and y together."""
-    return blocks(n, count, taps, max(TILES, room // (16 * channels)))
+_RECORD = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            *("n0", "n1", "row", "column", "rows", "pitch", "top", "left"),
+            *("y_row", "y_column", "x_row", "x_column", "down", "right"),
+        )
+    ]
+)
+"""What the compiled loops are told of a block. pitch: tiles in a row, the idle one with them. top,
+left: counted from the block's own first tile. y_row, ...: the phases. down, right: the dilation.
+"""
+
+
+@lru_cache(maxsize=1024)
+def records_of(cut: tuple[Block, ...], dilation: Pair) -> np.ndarray:
+    """A record for each block."""
+    told = [
+        (
+            *(block.n0, block.n1, block.row, block.column, block.rows, block.columns + 1),
+            *(block.top - 2 * block.row, block.left - 2 * block.column),
+            *(*block.y_phase, *block.x_phase, *dilation),
+        )
+        for block in cut
+    ]
+    return np.array(told, _RECORD)
+
+
+class _Plan(NamedTuple):
+    """Blocks, those of each job, and what a thread needs room for."""
+
+    records: np.ndarray
+    jobs: list[slice]
+    length: int  # of the longest block
+    lines: int  # numbers of a plane on its way through the transforms
+
+
+def _plan(n: int, c: int, k: int, count: Pair, taps: Taps, itemsize: int, groups: int) -> _Plan:
+    tiles = max(TILES, SCRATCH // (16 * (c + k) * itemsize))
+    cut = blocks(n, count, taps, tiles)
+    each = -(-len(cut) // groups)
+    jobs = [slice(a, a + each) for a in range(0, len(cut), each)]
+    pitches = [(block.rows + 1) * (block.columns + 1) for block in cut]
+    lines = 12 * max(pitches) + 2 * max(block.columns + 1 for block in cut)
+    records = records_of(cut, taps.dilation)
+    return _Plan(records, jobs, max(block.length for block in cut), lines)
 
 
 # --- the three convolutions -----------------------------------------------------------------------
@@ -113,21 +159,19 @@ def correlate(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, taps: Taps, count: Pair
 ) -> np.ndarray:
     """As `numpy_winograd.correlate`."""
-    k = len(weight)
-    filters = filters_of(weight)
-    bias = np.zeros(k, x.dtype) if bias is None else bias
-    x, bias = readable(x), readable(bias)
-    y = empty((len(x), k, *count), x.dtype)
-    cut = _cut(len(x), x.shape[1] + k, count, taps, SCRATCH // x.itemsize)
+    (n, c), k = x.shape[:2], len(weight)
+    filters = readable(filters_of(weight))
+    x, bias = readable(x), readable(np.zeros(k, x.dtype) if bias is None else bias)
+    y = empty((n, k, *count), x.dtype)
+    plan = _plan(n, c, k, count, taps, x.itemsize, GROUPS)
 
     def work(job: int) -> None:
-        block = cut[job]
-        tiles = of_inputs(block, x, taps)
-        products = scratch("winograd.m", (16, k, block.length), x.dtype)
-        matmul(filters, tiles, out=products)
-        _to_outputs(products, bias, y, _numbers(block, taps), _lines(block, x.dtype))
+        tiles = scratch("winograd.u", (16 * c * plan.length,), x.dtype)
+        products = scratch("winograd.m", (16 * k * plan.length,), x.dtype)
+        lines = scratch("winograd.lines", (plan.lines,), x.dtype)
+        _correlate(x, filters, bias, y, plan.records[plan.jobs[job]], tiles, products, lines)
 
-    share(work, len(cut))
+    share(work, len(plan.jobs))
     return y
 
 
@@ -140,48 +184,48 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
     """As `numpy_winograd.correlate_dw`."""
     (n, k), c = dy.shape[:2], x.shape[1]
     dy, x = readable(dy), readable(x)
-    # Larger blocks than in the forward: each is added to a total of its own size.
-    cut = _cut(n, c + k, dy.shape[2:], taps, 2 * SCRATCH // x.itemsize)
-    each = -(-len(cut) // GROUPS)
+    plan = _plan(n, c, k, dy.shape[2:], taps, x.itemsize, GROUPS // 2)
 
     def work(job: int) -> np.ndarray:
-        # Summed within a group, so that few of these large arrays are held at once.
         total = np.zeros((16, k, c), dy.dtype)
-        product = scratch("winograd.dw", total.shape, dy.dtype)
-        for block in cut[job * each : (job + 1) * each]:
-            tiles = of_inputs(block, x, taps)
-            cotangents = scratch("winograd.m", (16, k, block.length), dy.dtype)
-            _of_outputs(dy, cotangents, _numbers(block, taps), _lines(block, dy.dtype))
-            total += matmul(cotangents, tiles.swapaxes(1, 2), out=product)
+        tiles = scratch("winograd.u", (16 * c * plan.length,), x.dtype)
+        cotangents = scratch("winograd.m", (16 * k * plan.length,), x.dtype)
+        lines = scratch("winograd.lines", (plan.lines,), x.dtype)
+        _correlate_dw(dy, x, total, plan.records[plan.jobs[job]], tiles, cotangents, lines)
         return total
 
-    total = ordered_sum(share(work, -(-len(cut) // each)))
-    return of_filters(total)
+    return of_filters(ordered_sum(share(work, len(plan.jobs))))
+
+
+@loop
+def _correlate(x, filters, bias, y, blocks, tiles, products, lines):  # type: ignore[no-untyped-def]
+    k, c = filters.shape[1:]
+    none, size = filters.dtype.type(0), filters.itemsize
+    u, f, m = tiles.ctypes.data, filters.ctypes.data, products.ctypes.data
+    for block in blocks:
+        length = (block.n1 - block.n0) * block.rows * block.pitch
+        _of_inputs(x, tiles, length, block, lines)
+        for i in range(16):
+            a, b, to = f + i * k * c * size, u + i * c * length * size, m + i * k * length * size
+            product(k, length, c, a, c, b, length, False, none, to, length)
+        _to_outputs(products, length, bias, y, block, lines)
+
+
+@loop
+def _correlate_dw(dy, x, total, blocks, tiles, cotangents, lines):  # type: ignore[no-untyped-def]
+    k, c = total.shape[1:]
+    more, size = total.dtype.type(1), total.itemsize
+    u, d, t = tiles.ctypes.data, cotangents.ctypes.data, total.ctypes.data
+    for block in blocks:
+        length = (block.n1 - block.n0) * block.rows * block.pitch
+        _of_inputs(x, tiles, length, block, lines)
+        _of_outputs(dy, cotangents, length, block, lines)
+        for i in range(16):
+            a, b, to = d + i * k * length * size, u + i * c * length * size, t + i * k * c * size
+            product(k, c, length, a, length, b, length, True, more, to, c)
 
 
 # --- the transforms -------------------------------------------------------------------------------
-
-
-def of_inputs(block: Block, x: np.ndarray, taps: Taps) -> np.ndarray:
-    """B' x B of every tile: (16, C, length), in this thread's memory."""
-    tiles = scratch("winograd.u", (16, x.shape[1], block.length), x.dtype)
-    _of_inputs(x, tiles, _numbers(block, taps), _lines(block, x.dtype))
-    return tiles
-
-
-def _numbers(block: Block, taps: Taps) -> tuple[int, ...]:
-    """What the compiled loops are told."""
-    top, left = block.top - 2 * block.row, block.left - 2 * block.column
-    return (
-        block.n0, block.n1, block.row, block.column, block.rows, block.columns + 1, top, left,
-        *block.y_phase, *block.x_phase, *taps.dilation,
-    )  # fmt: skip
-
-
-def _lines(block: Block, dtype: np.dtype) -> np.ndarray:
-    """Room for a plane of a block on its way through the transforms."""
-    pitch = block.columns + 1
-    return scratch("winograd.lines", (12 * (block.rows + 1) * pitch + 2 * pitch,), dtype)
 
 
 @loop
@@ -219,20 +263,21 @@ def _spread(a, i, apart, out, o, step, count):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _of_inputs(x, tiles, numbers, lines):  # type: ignore[no-untyped-def]
-    n0, n1, _, _, rows, pitch, top, left, _, _, phase_y, phase_x, down, right = numbers
+def _of_inputs(x, out, total, block, lines):  # type: ignore[no-untyped-def]
+    rows, pitch, top, left = block.rows, block.pitch, block.top, block.left
+    phase_y, phase_x, down, right = block.x_row, block.x_column, block.down, block.right
     length, plane = rows * pitch, (rows + 1) * pitch
     height, width = x.shape[2:]
     high = (height - phase_y + down - 1) // down
     wide = (width - phase_x + right - 1) // right
     low = min(max(0, left), 2 * pitch)
     end = max(low, min(2 * pitch, wide + left))
-    source, out, step = x.reshape(-1), tiles.reshape(-1), tiles.shape[1] * tiles.shape[2]
+    source, step = x.reshape(-1), x.shape[1] * total
     # In `lines`: four planes (odd row?, odd column?); then rows of x, and later their sums.
     sums = 4 * plane + pitch
     clear(lines, 4 * plane, pitch)  # read beyond the last plane, at idle places
     for c in range(x.shape[1]):
-        for n in range(n0, n1):
+        for n in range(block.n0, block.n1):
             begin = (n * x.shape[1] + c) * height * width + phase_x + right * (low - left)
             for parity in range(2):
                 for i in range(rows + 1):
@@ -249,24 +294,24 @@ def _of_inputs(x, tiles, numbers, lines):  # type: ignore[no-untyped-def]
                 place = sums + s * plane
                 _b(lines, s * plane, (2 + s) * plane, pitch, lines, place, 2 * plane, plane)
             clear(lines, sums + 8 * plane, 1)
-            at = c * tiles.shape[2] + (n - n0) * length
+            at = c * total + (n - block.n0) * length
             for i in range(4):  # to the right
                 place = sums + 2 * i * plane
                 _b(lines, place, place + plane, 1, out, at + 4 * i * step, step, length)
 
 
 @loop
-def _to_outputs(products, bias, y, numbers, lines):  # type: ignore[no-untyped-def]
-    n0, n1, row, column, rows, pitch, _, _, phase_y, phase_x, _, _, down, right = numbers
+def _to_outputs(source, total, bias, y, block, lines):  # type: ignore[no-untyped-def]
+    row, column, rows, pitch = block.row, block.column, block.rows, block.pitch
+    phase_y, phase_x, down, right = block.y_row, block.y_column, block.down, block.right
     length, (height, width) = rows * pitch, y.shape[2:]
     high = min(2 * rows, (height - phase_y + down - 1) // down - 2 * row)
     wide = min(2 * (pitch - 1), (width - phase_x + right - 1) // right - 2 * column)
-    source, out = products.reshape(-1), y.reshape(-1)
-    step = products.shape[1] * products.shape[2]
+    out, step = y.reshape(-1), y.shape[1] * total
     results = 8 * length
-    for k in range(products.shape[1]):
-        for n in range(n0, n1):
-            at = k * products.shape[2] + (n - n0) * length
+    for k in range(y.shape[1]):
+        for n in range(block.n0, block.n1):
+            at = k * total + (n - block.n0) * length
             for j in range(4):  # down: the upper rows, then the lower ones
                 _a(source, at + j * step, 4 * step, lines, j * length, 4 * length, length)
             for i in range(2):  # to the right
@@ -290,15 +335,16 @@ def _to_outputs(products, bias, y, numbers, lines):  # type: ignore[no-untyped-d
 
 
 @loop
-def _of_outputs(dy, tiles, numbers, lines):  # type: ignore[no-untyped-def]
-    n0, n1, row, column, rows, pitch, _, _, phase_y, phase_x, _, _, down, right = numbers
+def _of_outputs(dy, out, total, block, lines):  # type: ignore[no-untyped-def]
+    row, column, rows, pitch = block.row, block.column, block.rows, block.pitch
+    phase_y, phase_x, down, right = block.y_row, block.y_column, block.down, block.right
     length, (height, width) = rows * pitch, dy.shape[2:]
     high = min(2 * rows, (height - phase_y + down - 1) // down - 2 * row)
     wide = min(2 * (pitch - 1), (width - phase_x + right - 1) // right - 2 * column)
-    source, out, step = dy.reshape(-1), tiles.reshape(-1), tiles.shape[1] * tiles.shape[2]
+    source, step = dy.reshape(-1), dy.shape[1] * total
     sums = 4 * length  # rows of dy, and later their sums
     for k in range(dy.shape[1]):
-        for n in range(n0, n1):
+        for n in range(block.n0, block.n1):
             begin = (n * dy.shape[1] + k) * height * width + phase_x + right * 2 * column
             for i in range(2 * rows):  # the even ones before the odd ones
                 line = sums + 2 * ((i % 2) * length + (i // 2) * pitch)
@@ -312,7 +358,7 @@ def _of_outputs(dy, tiles, numbers, lines):  # type: ignore[no-untyped-def]
             for s in range(2):  # down
                 place = sums + s * length
                 _spread(lines, s * length, 2 * length, lines, place, 2 * length, length)
-            at = k * tiles.shape[2] + (n - n0) * length
+            at = k * total + (n - block.n0) * length
             for i in range(4):  # to the right
                 place = sums + 2 * i * length
                 _spread(lines, place, length, out, at + 4 * i * step, step, length)

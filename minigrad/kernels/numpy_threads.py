@@ -66,6 +66,15 @@ def _find_blas() -> Any:
     return ours[0] if ours else _UnknownBlas()
 
 
+def blas_file() -> str | None:
+    """Where the BLAS of NumPy lies; None where it could not be told."""
+    global _blas
+    with _lock:
+        if _blas is None:
+            _blas = _find_blas()
+    return getattr(_blas, "filepath", None)
+
+
 @contextmanager
 def _single_threaded_blas() -> Iterator[int]:
     """Hold the BLAS at one thread; gives the number of threads it had, which is ours to use
@@ -140,6 +149,14 @@ def share(work: Callable[[int], T], jobs: int) -> list[T]:
             if error is not None:
                 raise error
         return answers
+
+
+def alone(work: Callable[[], T]) -> T:
+    """`work()` with the BLAS at one thread. A thread that the BLAS once woke spins for tens of
+    milliseconds on a core that the next layer needs.
+    """
+    with _single_threaded_blas():
+        return work()
 
 
 def _helpers(count: int) -> list[Tasks]:

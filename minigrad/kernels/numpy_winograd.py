@@ -36,7 +36,7 @@ from minigrad.kernels.numpy_conv import flip, ordered_sum
 from minigrad.kernels.numpy_flat import Taps
 from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
-from minigrad.kernels.numpy_threads import scratch, share
+from minigrad.kernels.numpy_threads import alone, scratch, share
 from minigrad.windows import Pair
 
 SCRATCH = 1 << 21  # bytes of what a block transforms and multiplies, about
@@ -234,13 +234,15 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
 def filters_of(weight: np.ndarray) -> np.ndarray:
     """G g G': (K, C, 3, 3) -> (16, K, C)."""
     k, c = weight.shape[:2]
-    return matmul(_GG.astype(weight.dtype), weight.reshape(k * c, 9).T).reshape(16, k, c)
+    left, right = _GG.astype(weight.dtype), weight.reshape(k * c, 9).T
+    return alone(lambda: matmul(left, right)).reshape(16, k, c)
 
 
 def of_filters(total: np.ndarray) -> np.ndarray:
     """G' g G, the cotangent of the weight from that of its filters: (16, K, C) -> (K, C, 3, 3)."""
     _, k, c = total.shape
-    return matmul(total.reshape(16, k * c).T, _GG.astype(total.dtype)).reshape(k, c, 3, 3)
+    left, right = total.reshape(16, k * c).T, _GG.astype(total.dtype)
+    return alone(lambda: matmul(left, right)).reshape(k, c, 3, 3)
 
 
 # --- the transforms -------------------------------------------------------------------------------
