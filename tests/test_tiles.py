@@ -25,6 +25,9 @@ NARROW: dict[str, dict[str, Any]] = {
     "bf-rcnn": {"features": 6},
     "bf-sdensenet": {"features": 6},
     "pcst-dncnn": {"features": 6},
+    "dbsn-gray": {"width": 4, "blocks": 1},
+    "dbsn-color": {"width": 4, "blocks": 1, "noise": "mg"},
+    "mwcnn": {"level1": 3, "level2": 4, "level3": 5},
 }
 """What makes them quick; a network that is not named here is tried as it is."""
 

@@ -174,6 +174,7 @@ class _Fit:
 
     state: State
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    constants: dict[str, Tensor] = field(default_factory=dict)
     made: Denoiser | None = None
     left_out: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -279,7 +280,8 @@ def _compared(
     optional = {key for key, (owner, name) in slots.items() if name in owner.optional_names}
     missing = [key for key in expected if key not in shapes and key not in optional]
     unexpected = [key for key in shapes if key not in expected]
-    left_out = [key for key in unexpected if key.endswith("num_batches_tracked")]
+    constants = {key: tensors[key] for key in unexpected if key in network.constants}
+    left_out = [k for k in unexpected if k in constants or k.endswith("num_batches_tracked")]
     unexpected = [plain(key) for key in unexpected if key not in left_out]
     wrong = [
         f"{key} {shapes[key]} instead of {expected[key]}"
@@ -294,7 +296,7 @@ def _compared(
         )
     matched = len(expected.keys() & shapes.keys()) - len(wrong)
     kept = {key: tensors[key] for key in expected if key in tensors}
-    return _Fit(state, kept, network, left_out, problems, matched)
+    return _Fit(state, kept, constants, network, left_out, problems, matched)
 
 
 def _fitting(state: State, model: str, given: dict[str, Any], contents: Contents) -> str:
@@ -348,6 +350,8 @@ def _load(fit: _Fit, contents: Contents) -> None:
                 f"{twin} and {key} differ, but are one array in {network.architecture} with "
                 f"{_listed(network.arguments)}"
             )
+    for key, tensor in fit.constants.items():
+        arrays[key] = tensor.array(contents.budget, key)
     try:
         network.load_state_dict(arrays)
     except (KeyError, ValueError, TypeError) as error:
