@@ -122,6 +122,10 @@ def _check_sampled(stage: Stage, where: str, data: str | None) -> None:
             f"cut into {stage.micro_batches} micro_batches"
         )
     law = _law(f"{where}.sampler.noise", sampler.noise)
+    if law.repeats:
+        raise RecipeError(
+            f"{where}.sampler.noise: {law.name} is the same in every draw; it is for validation"
+        )
     if stage.loss == "masked_mse" and not _hides_pixels(law):
         raise RecipeError(f"{where}.loss: masked_mse needs a law that hides pixels, not {law.name}")
 
