@@ -71,6 +71,15 @@ class BlindSpotDenoiser(Denoiser):
         mean = means[0] if means else self.mean(self.sigma_n(y))
         return prior, self.expand(self.level(mean), prior)
 
+    def noise_of(self, clean: Any) -> Any:
+        """sigma_n for clean pictures, from which the network of the noise is read whatever the kind
+        of noise: what synthetic noise is made of.
+        """
+        raw = self.sigma_n(clean)
+        if self.noise == "hg":
+            return self.level(raw)
+        return self.level(self.mean(raw)) if self.noise == "awgn" else self.mean(self.level(raw))
+
     def estimates(self, y: Any, *means: Any) -> Estimates:
         """All three; `means` as of `wire`."""
         mu, features = self.dbsn(y)
