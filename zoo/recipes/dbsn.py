@@ -139,7 +139,12 @@ def _scratch(noise: str, factor: float) -> Recipe:
 
 
 def _narrow(color: str, noise: str) -> Recipe:
-    """A quarter of the width, two blocks, small crops: minutes on a CPU."""
+    """A quarter of the width, two blocks, small crops: minutes on a CPU.
+
+    The likelihood sees the sum of both variances, so where they start decides how they share it.
+    sigma_n starts above any noise that is likely and comes down to the whole; then sigma_mu, which
+    may differ from pixel to pixel, takes from it what does. From below sigma_n would stay there.
+    """
     how: dict[str, Any] = {
         "batch": 16,
         "sampler": Sampler(NOISE[noise], size=48, augment=True),
@@ -162,7 +167,7 @@ def _narrow(color: str, noise: str) -> Recipe:
         f"dbsn-{color}-{noise}-narrow",
         f"A narrow D-BSN for {COLORS[color]} pictures, {WORDS[noise]}, ten minutes on a CPU.",
         stages,
-        arguments={"width": 24, "blocks": 2},
+        arguments={"width": 24, "blocks": 2, "sigma_n_start": 50.0, "sigma_mu_gain": 0.02},
         validation=Validation(every=200, images=48, size=96, batch=16),
         checkpoint=Checkpoints(every=200),
     )
