@@ -20,7 +20,7 @@ from zoo.convert.contents import Contents, read_checkpoint
 from zoo.convert.modules import check_activations, check_layer
 from zoo.convert.records import NumpyArray, Tensor
 from zoo.convert.sequence import Convolution, merged_state, of_module
-from zoo.convert.states import State, states, stored_sigma
+from zoo.convert.states import State, joined, states, stored_kind, stored_sigma
 from zoo.noise import Gaussian, parse
 from zoo.recipes.config import RecipeError, checked, unknown_key
 
@@ -159,10 +159,10 @@ def _of_the_zoo(path: Path, contents: Contents, model: str) -> Denoiser | None:
 
 
 def _told_noise(contents: Contents) -> str | None:
-    sigma = stored_sigma(contents.value)
-    if sigma is None:
-        return None
-    return Gaussian(*sigma).name
+    kind, sigma = stored_kind(contents.value), stored_sigma(contents.value)
+    if kind is not None:
+        return None if kind[1] is None else parse(kind[1]).name
+    return None if sigma is None else Gaussian(*sigma).name
 
 
 # ------------------------------------------------------------------------------- fitting
@@ -214,7 +214,9 @@ def _chosen(contents: Contents, model: str, given: dict[str, Any], part: str | N
 def _states(contents: Contents, model: str) -> list[State]:
     """The state dicts to choose from."""
     if contents.layers is None:
-        return states(contents.value, contents.budget)
+        found = states(contents.value, contents.budget)
+        whole = joined(found, families.PARTS[model]) if model in families.PARTS else None
+        return found if whole is None else [whole, *found]
     if model != _MERGED:
         raise Refused(
             f"a {contents.container} file of {len(contents.layers)} convolutions; it can become "
@@ -267,6 +269,8 @@ def _compared(
         reason = f"its tensors declare {held} values, more than the limit of {limit} bytes"
         return _Fit(state, problems=[reason], matched=0)
     arguments = {**families.arguments(model, shapes), **given}
+    if model in families.PARTS and (kind := stored_kind(contents.value)) is not None:
+        arguments = {**arguments, "noise": given.get("noise", kind[0])}
     # A network of the default size is harmless, and its names can be listed as missing.
     rng = registry.Blank(held) if arguments else np.random.default_rng(0)
     try:

@@ -21,6 +21,13 @@ def arguments(model: str, shapes: Shapes) -> dict[str, Any]:
         return {}
 
 
+PARTS: dict[str, dict[str, str]] = {
+    name: {part: f"state_dict_{part}" for part in ("dbsn", "sigma_mu", "sigma_n")}
+    for name in ("dbsn-gray", "dbsn-color")
+}
+"""Of networks made of several: the parts, and the key of each one's state dict in their files."""
+
+
 def _count(shapes: Shapes, pattern: str) -> int:
     """How many names match the regular expression as a whole."""
     return sum(bool(re.fullmatch(pattern, name)) for name in shapes)

@@ -153,23 +153,23 @@ def _narrow(color: str, noise: str) -> Recipe:
     schedule = Schedule("cosine", warm_up=100)
     stages = (
         _stage(
-            2400,
+            1000,
             "blind-spot-mu",
             "mse" if color == "gray" else "half_squared_error",
             2e-3,
             schedule,
             **how,
         ),
-        _stage(600, "blind-spot-sigma", "dbsn" if noise == "mg" else "map", 1e-3, schedule, **how),
-        _stage(800, "blind-spot", "map", 3e-4, schedule, **how),
+        _stage(300, "blind-spot-sigma", "dbsn" if noise == "mg" else "map", 1e-3, schedule, **how),
+        _stage(400, "blind-spot", "map", 3e-4, schedule, **how),
     )
     return _recipe(
         f"dbsn-{color}-{noise}-narrow",
         f"A narrow D-BSN for {COLORS[color]} pictures, {WORDS[noise]}, ten minutes on a CPU.",
         stages,
         arguments={"width": 24, "blocks": 2, "sigma_n_start": 50.0, "sigma_mu_gain": 0.02},
-        validation=Validation(every=200, images=48, size=96, batch=16),
-        checkpoint=Checkpoints(every=200),
+        validation=Validation(every=100, images=48, size=96, batch=16),
+        checkpoint=Checkpoints(every=100),
     )
 
 
@@ -223,7 +223,7 @@ def _student(noise: str) -> tuple[Recipe, Recipe]:
         ),
         recipe(
             f"mwcnn-{noise}-narrow",
-            f"A narrow student of D-BSN, {WORDS[noise]}, ten minutes on a CPU: needs a teacher.",
+            f"A narrow student of D-BSN, {WORDS[noise]}, five minutes on a CPU: needs a teacher.",
             {"level1": 32, "level2": 48, "level3": 64},
             narrow,
             Validation(every=250, images=48, size=96, batch=16),
