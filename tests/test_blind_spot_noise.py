@@ -14,7 +14,9 @@ import zoo
 from minigrad.noise import Noise
 from tests import tiny_training as tiny
 from tests.shared import DBSN
+from zoo.data.images import list_images, read_image
 from zoo.evaluate import evaluate_folder
+from zoo.metrics import psnr_images
 from zoo.noise import Heteroscedastic, LawError, Multivariate, parse
 from zoo.noise.multivariate import covariance, fixed_covariance
 from zoo.recipes import RecipeError, Sampler
@@ -58,6 +60,27 @@ def test_the_published_validation_noise(
     assert noisy.dtype == np.float32
     for one in noisy:
         np.testing.assert_allclose(one, stored[f"val/{name}"], rtol=0, atol=1.2e-7)
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "plain", "clipped"),
+    [
+        ("BSD68", "gaussian:25:official", 20.194, 20.499),
+        ("BSD68", "heteroscedastic:40:official", 19.123, 19.587),
+        ("CBSD68", "multivariate:75:official", 12.700, 13.759),
+    ],
+)
+def test_noisy_pictures_of_the_published_validation(
+    folder: str, text: str, plain: float, clipped: float, shared: Path
+) -> None:
+    """Mean PSNR of the noisy pictures, as measured with the authors' programs."""
+    law, found = parse(text), []
+    for file in list_images(shared / "data" / folder):
+        clean = read_image(file).pixels[None]
+        noisy = law(clean, Noise(0))
+        found.append([psnr_images(picture, clean) for picture in (noisy, noisy.clip(0, 1))])
+    assert len(found) == 68
+    np.testing.assert_allclose(np.mean(found, axis=0), (plain, clipped), atol=1e-3)
 
 
 def test_training_draws_of_the_authors(stored: dict[str, np.ndarray]) -> None:

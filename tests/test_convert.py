@@ -43,7 +43,10 @@ SMALL: dict[str, list[dict]] = {
         {"width": 3, "blocks": 2, "sigma_width": 4, "noise": "mg"},
         {"width": 2, "blocks": 1},
     ],
-    "mwcnn": [{"channels": 3, "level1": 4, "level2": 3, "level3": 2}, {"level1": 2}],
+    "mwcnn": [
+        {"channels": 3, "level1": 4, "level2": 3, "level3": 2},
+        {"level1": 2, "level2": 3, "level3": 5},
+    ],
 }
 CASES = [(name, i) for name, cases in SMALL.items() for i in range(len(cases))]
 

@@ -82,8 +82,11 @@ def test_info(capsys: Any, tmp_path: Path) -> None:
     assert record["arguments"]["noise"] == "mg"
     assert record["receptive_field"]["size"] == [17, 17]
     assert {"dbsn.br1.branch.0", "sigma_n.conv_final"} < {r["path"] for r in record["layers"]}
-    code, out, _ = run(capsys, "info", "mwcnn", "--size", 20)
-    assert code == 0 and "16,145,892" in out and "padded inside to a multiple of 8" in out
+    path = tmp_path / "student.safetensors"
+    zoo.save(path, zoo.create("mwcnn", level1=3, level2=4, level3=5))
+    code, out, _ = run(capsys, "info", path, "--size", 20)
+    assert code == 0 and "padded inside to a multiple of 8" in out
+    assert "pixels for an aligned 8 x 8 block of the output" in out
 
 
 def test_list(capsys: Any) -> None:

@@ -307,7 +307,12 @@ def _fitting(state: State, model: str, given: dict[str, Any], contents: Contents
     """What the state dict does fit: the network with other arguments, or other networks."""
     if given and not (own := _fit(state, model, {}, contents)).problems:
         return f"; it fits with {_listed(own.network().arguments)}"
-    others = [name for name in registry.list_models() if name != model]
+    shapes = [{key: tensor.shape for key, tensor in named.items()} for named in state.named()]
+    others = [
+        name
+        for name in registry.list_models()
+        if name != model and any(families.arguments(name, one) for one in shapes)
+    ]
     good = [name for name in others if not _fit(state, name, {}, contents).problems]
     return f"; it fits {', '.join(good)}" if good else ""
 
