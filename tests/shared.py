@@ -16,6 +16,8 @@ NOISE2NOISE = SHARED / "reference" / "noise2noise"
 """Tensors of the noise2noise networks, of optimisers and of schedules."""
 PATCH_CRAFT = SHARED / "reference" / "patch_craft"
 """Tensors of DnCNN, the bias-free networks and patch-craft training."""
+DBSN = SHARED / "reference" / "dbsn"
+"""Tensors of D-BSN, its losses and training steps, and MWCNN."""
 
 
 def shared_folder() -> Path:

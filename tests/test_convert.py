@@ -38,6 +38,15 @@ SMALL: dict[str, list[dict]] = {
         {"channels": 3, "features": 2, "bias": True},
     ],
     "pcst-dncnn": [{"features": 3, "depth": 4}, {"channels": 1, "features": 2, "depth": 3}],
+    "dbsn-gray": [{"width": 3, "blocks": 2, "sigma_width": 4}, {"width": 2, "blocks": 1}],
+    "dbsn-color": [
+        {"width": 3, "blocks": 2, "sigma_width": 4, "noise": "mg"},
+        {"width": 2, "blocks": 1},
+    ],
+    "mwcnn": [
+        {"channels": 3, "level1": 4, "level2": 3, "level3": 2},
+        {"level1": 2, "level2": 3, "level3": 5},
+    ],
 }
 CASES = [(name, i) for name, cases in SMALL.items() for i in range(len(cases))]
 
@@ -87,6 +96,8 @@ def test_arguments_follow_from_shapes(name, index, write, out):
         everything["out_channels"] = everything["channels"]
     if name == "n2n-prelu-unet" and everything["decoder_features"] is None:
         everything["decoder_features"] = 2 * everything["features"]
+    if name == "dbsn-gray" and everything["sigma_width"] is None:
+        everything["sigma_width"] = 16
     assert found == everything
     loaded = zoo.load(out).state_dict()
     assert all(same(loaded[key], tensor) for key, tensor in state.items())

@@ -17,6 +17,8 @@ TEXTS = [
     "brown:5-25:blur=1.5:clip",
     "correlated:20",
     "correlated:5-20:kernel=3:clip",
+    "heteroscedastic:40",
+    "heteroscedastic:5-40:delta=0-10:clip",
     "poisson:30",
     "poisson:0.001-50",
     "bernoulli:0.5",

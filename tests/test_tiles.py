@@ -25,6 +25,9 @@ NARROW: dict[str, dict[str, Any]] = {
     "bf-rcnn": {"features": 6},
     "bf-sdensenet": {"features": 6},
     "pcst-dncnn": {"features": 6},
+    "dbsn-gray": {"width": 4, "blocks": 1},
+    "dbsn-color": {"width": 4, "blocks": 1, "noise": "mg"},
+    "mwcnn": {"level1": 3, "level2": 4, "level3": 5},
 }
 """What makes them quick; a network that is not named here is tried as it is."""
 
@@ -53,6 +56,9 @@ def test_tiled_equals_whole(name: str) -> None:
             expected = whole(model, image)
             error = np.abs(denoise_image(model, image, tile=tile) - expected).max()
             worst = bound * max(1.0, np.abs(expected).max())
+            if dtype == np.float32 and name.startswith("dbsn"):  # larger inside than at its end
+                exact = whole(network(name, np.float64), image.astype(np.float64))
+                worst = max(worst, np.abs(expected - exact).max())
             assert error <= worst, f"{h} x {w}, tiles of {tile}, {dtype.__name__}"
 
 

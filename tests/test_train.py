@@ -93,7 +93,7 @@ def test_micro_batches_equal_one_batch(loss) -> None:
         network = parts.network(recipe)
         objective = objectives.create("noise2noise", network, loss)
         objective.astype("float64")
-        optimiser = parts.optimiser(recipe.stages[0], network.parameters())
+        optimiser, _ = parts.optimiser(recipe.stages[0], network)
         for step in range(3):
             objective.anneal(step / 3)
             outputs = objective.training_step(split(batch, count), optimiser)

@@ -209,8 +209,8 @@ def test_rate_that_explodes_names_step_and_layer(data, tmp_path) -> None:
 def test_planted_nan_is_found(layer, bad, data, tmp_path, monkeypatch) -> None:
     real = objectives.create
 
-    def planted(name, network, loss):
-        objective = real(name, network, loss)
+    def planted(*args, **settings):
+        objective = real(*args, **settings)
         module = dict(objective.named_modules())[layer]
         steps = [0]
 

@@ -124,6 +124,32 @@ NETWORKS = (
     Network("pcst-dncnn", (2, 9, 8)),
     Network("pcst-dncnn", (2, 12, 9), {"channels": 1, "features": 6, "depth": 5}),
     Network("pcst-dncnn", (2, 9, 12), {"features": 6, "depth": 4}, "eval"),
+    Network("dbsn-gray", (1, 9, 8), {"width": 24, "blocks": 2}),
+    Network("dbsn-gray", (2, 8, 9), {"width": 6, "blocks": 1, "noise": "hg"}),
+    Network(
+        "dbsn-gray",
+        (2, 9, 7),
+        {
+            "width": 5,
+            "blocks": 1,
+            "blind_spot": "trimmed",
+            "activation": "leaky_relu",
+            "gamma": 0.9,
+        },
+    ),
+    Network("dbsn-gray", (2, 7, 8), {"width": 6, "blocks": 1, "faithful_test": True}, "eval"),
+    Network("dbsn-color", (2, 9, 8), {"width": 6, "blocks": 1}),
+    Network("dbsn-color", (2, 8, 7), {"width": 6, "blocks": 1, "noise": "hg", "gamma": 0.9}),
+    Network(
+        "dbsn-color", (2, 9, 8), {"width": 6, "blocks": 1, "noise": "mg", "sigma_n_start": 25.0}
+    ),
+    Network(
+        "dbsn-color",
+        (2, 9, 8),
+        {"width": 6, "blocks": 1, "noise": "mg", "pixelwise": True, "sigma_n_start": 25.0},
+    ),
+    Network("mwcnn", (2, 16, 24), {"level1": 8, "level2": 10, "level3": 12}),
+    Network("mwcnn", (1, 16, 8), {"channels": 3, "level1": 5, "level2": 6, "level3": 7}),
 )
 
 

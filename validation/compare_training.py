@@ -83,6 +83,11 @@ MODELS: dict[str, Setting] = {
     "bf-rcnn": _short(hidden=2),
     "bf-sdensenet": _short(hidden=2),
     "pcst-dncnn": _short(depth=6),
+    "dbsn-gray": Setting({"width": 8, "blocks": 1}, 12, 0.02, ("sgd-momentum", "adam")),
+    "dbsn-color": Setting({"width": 8, "blocks": 1}, 12, 0.02, ("sgd-momentum", "adam")),
+    "mwcnn": Setting(
+        {"channels": 3, "level1": 6, "level2": 8, "level3": 8}, 16, 0.2, ("sgd-momentum", "adam")
+    ),
 }
 
 
@@ -156,17 +161,17 @@ def train_both(
     for parameter in model.parameters():  # off zero: errors are relative to the largest entry
         parameter.value[...] += 0.02 * rng.standard_normal(parameter.value.shape)
     twin = make_twin(model)
-    batches = list(_batches(setting.side, dtype))
+    batches = list(_batches(setting.side, model.channels, dtype))
     theirs = _train_twin(twin, training, batches)
     return _train_model(model.to(device), training, batches, device), theirs
 
 
-def _batches(side: int, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Smooth pictures with two draws of noise, (BATCH, 3, side, side)."""
+def _batches(side: int, channels: int, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Smooth pictures with two draws of noise, (BATCH, channels, side, side)."""
     rng = np.random.default_rng(1)
     rows, columns = np.mgrid[:side, :side] / side
     for _ in range(STEPS):
-        phase = rng.random((BATCH, 3, 1, 1)) * 6
+        phase = rng.random((BATCH, channels, 1, 1)) * 6
         clean = 0.5 + 0.4 * np.sin(6 * rows + 4 * columns + phase)
         noise = 0.1 * rng.standard_normal((2, *clean.shape))
         yield (clean + noise[0]).astype(dtype), (clean + noise[1]).astype(dtype)

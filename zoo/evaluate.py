@@ -22,7 +22,7 @@ from zoo.architectures import Denoiser
 from zoo.data.images import list_images, natural_order, read_image
 from zoo.data.picture import ImageError
 from zoo.denoise import ChannelError, Notice, check_model, denoise_image
-from zoo.noise import Correlated, Gaussian, Law
+from zoo.noise import Correlated, Gaussian, Law, LawError
 from zoo.noise.gaussian import box_correlated
 
 
@@ -174,7 +174,7 @@ def _evaluate(
                 raise ImageError(name, "the network gives values that are not finite")
         except ImageError as error:
             failures.append(Failure(name, str(error)))
-        except ChannelError as error:
+        except (ChannelError, LawError) as error:
             failures.append(Failure(name, f"{name}: {error}"))
         except MemoryError as error:
             failures.append(Failure(name, f"{name}: {error or 'out of memory'}", machine=True))
@@ -220,6 +220,8 @@ def _fixed_box(law: Law) -> tuple[float, int] | None:
     """
     if not isinstance(law, Gaussian | Correlated) or law.high not in (None, law.low):
         return None
+    if law.repeats:
+        return None
     return law.low, law.kernel if isinstance(law, Correlated) else 1
 
 
@@ -262,6 +264,8 @@ def _protocol(law: Law, seed: int, ensemble: int, rows: list[Row]) -> dict[str, 
         )
         if box[1] > 1:
             drawn += f", summed over {box[1]}x{box[1]} boxes and divided by {box[1]}"
+    elif law.repeats:
+        drawn = "numpy.random.RandomState(0) for each picture, as in the authors' validation"
     else:
         drawn = f"minigrad.noise.Noise({seed}) at the number of the picture"
     if law.scale > 1:

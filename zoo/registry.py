@@ -18,9 +18,12 @@ import numpy as np
 from minigrad import checkpoint
 from zoo.architectures import (
     BFRCNN,
+    MWCNN,
     BFDnCNN,
     BFSDenseNet,
     BFUNet,
+    DBSNColor,
+    DBSNGray,
     Denoiser,
     DnCNN,
     KairDnCNN,
@@ -133,6 +136,24 @@ REGISTRY: dict[str, Entry] = {
             PCSTDnCNN,
             "bias-free DnCNN for colour, with a norm of its own, 668,160 parameters",
             "Vaksman and Elad, Patch-craft self-supervised training (2023)",
+        ),
+        Entry(
+            "dbsn-gray",
+            DBSNGray,
+            "blind-spot network with learned noise level, for gray, 6,614,995 parameters",
+            "Wu et al., Unpaired learning of deep image denoising (2020)",
+        ),
+        Entry(
+            "dbsn-color",
+            DBSNColor,
+            "blind-spot network with learned noise covariance, for colour, 6,620,329 parameters",
+            "Wu et al., Unpaired learning of deep image denoising (2020)",
+        ),
+        Entry(
+            "mwcnn",
+            MWCNN,
+            "multi-level wavelet U-Net, the student of D-BSN, 16,145,892 parameters",
+            "Liu et al., Multi-level wavelet-CNN (2018); Wu et al. (2020)",
         ),
     )
 }

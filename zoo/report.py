@@ -187,20 +187,33 @@ def _middle(pixels: np.ndarray, side: int, multiple: int) -> np.ndarray:
 
 
 def _curves(log: list[dict[str, Any]], recipe: Recipe) -> Any:
-    """Loss and validation PSNR against the number of images seen."""
+    """Loss and validation PSNR against the number of images seen; the noise where it is learnt."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _line(left, log, "train", "loss", f"loss ({recipe.stages[0].loss})")
-    left.set_yscale("log")
+    learnt = any("sigma_n" in record for record in log)
+    figure = Figure(figsize=(13 if learnt else 9, 3.4), layout="constrained")
+    left, right, *more = figure.subplots(1, 3 if learnt else 2)
+    losses = ", ".join(dict.fromkeys(stage.loss for stage in recipe.stages))
+    _line(left, log, "train", "loss", f"loss ({losses})")
+    if all(record.get("loss") is None or record["loss"] > 0 for record in log):
+        left.set_yscale("log")  # a likelihood may be negative
     left.set_title("training loss", loc="left", fontsize=10)
-    _line(right, log, "validation", "psnr_images", "PSNR in dB, mean over images")
+    label = "PSNR in dB, mean over images"
+    if learnt:
+        _line(right, log, "validation", "psnr_images_mu", label, GRAY, "mean of the surroundings")
+    _line(right, log, "validation", "psnr_images", label, legend="denoised")
+    for axes in more:
+        label = "standard deviation, of 255"
+        _line(axes, log, "train", "sigma_mu", label, GRAY, "of the surroundings (sigma_mu)")
+        _line(axes, log, "train", "sigma_n", label, legend="of the noise (sigma_n)")
+        axes.set_title("estimated variances, their roots", loc="left", fontsize=10)
+    for axes in (right, *more) if learnt else ():
+        axes.legend(fontsize=8, frameon=False)
     _level(right, log, "noisy", "noisy input")
     if recipe.start is not None:
         _level(right, log, "validation", "weights at the start")
     right.set_title("validation", loc="left", fontsize=10)
-    for axes in (left, right):
+    for axes in (left, right, *more):
         axes.grid(color="#e4e4e4", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
@@ -234,7 +247,15 @@ def _targets(folder: Path, log: list[dict[str, Any]]) -> Any:
     return targets_figure(parts, Threshold(**{n: told[n] for n in Threshold._fields if n in told}))
 
 
-def _line(axes: Any, log: list[dict[str, Any]], kind: str, name: str, label: str) -> None:
+def _line(
+    axes: Any,
+    log: list[dict[str, Any]],
+    kind: str,
+    name: str,
+    label: str,
+    color: str = INK,
+    legend: str = "",
+) -> None:
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     points = [
@@ -250,7 +271,8 @@ def _line(axes: Any, log: list[dict[str, Any]], kind: str, name: str, label: str
         axes.text(0.5, 0.5, "nothing logged yet", ha="center", transform=axes.transAxes, color=GRAY)
         return
     images, values = zip(*points, strict=True)
-    axes.plot(images, values, color=INK, linewidth=1.3, marker="." if len(points) < 60 else "")
+    marker = "." if len(points) < 60 else ""
+    axes.plot(images, values, color=color, linewidth=1.3, marker=marker, label=legend or None)
     if images[-1] >= 4 * images[0]:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

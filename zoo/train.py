@@ -87,8 +87,9 @@ def train(
     # A resumed run may be started in another folder.
     if chosen.data is not None:
         chosen = dataclasses.replace(chosen, data=str(Path(chosen.data).resolve()))
-    if chosen.start is not None and Path(chosen.start).exists():
-        chosen = dataclasses.replace(chosen, start=str(Path(chosen.start).resolve()))
+    chosen = chosen.with_weights(
+        lambda name: str(Path(name).resolve()) if Path(name).exists() else name
+    )
     check(chosen)
     where = _announced(device, shown)
     folder = Path(out)

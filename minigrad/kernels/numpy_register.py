@@ -6,6 +6,7 @@ Measurements: docs/decisions/0007-numpy-convolution.md
 1. windows that touch without overlapping          -> numpy_strided: one product, channels last
 2. 3x3, stride 1, many channels, large planes      -> numpy_winograd: fewer products
    (with numba: 5x5, fewer channels, small planes) -> numba_winograd: transforms compiled
+   not where an exact sum is asked for: its sums hold more pixels, which cancel only to rounding
 3. stride 1, one group                             -> numpy_conv: half unfolded
 4. other strides without dilation, one group       -> numpy_phases: stride 1 on phases of x
    (with numba: uneven or dilated ones)            -> numba_unfold: unfolding compiled
@@ -49,6 +50,7 @@ def conv2d(
     bias: np.ndarray | None,
     window: Window,
     groups: int = 1,
+    exact: bool = False,
 ) -> np.ndarray:
     """The forward convolution."""
     count = window.count(*x.shape[2:])
@@ -59,7 +61,7 @@ def conv2d(
     if numpy_strided.covers(window):
         return numpy_strided.conv2d(x, weight, bias, window)
     if window.stride == (1, 1):
-        form = winograd(taps_of(window), weight.shape, count)
+        form = None if exact else winograd(taps_of(window), weight.shape, count)
         if form is not None:
             return form.correlate(x, weight, bias, taps_of(window), count)
         return numpy_conv.correlate(x, weight, bias, taps_of(window), count)
@@ -69,7 +71,12 @@ def conv2d(
 
 @conv.conv2d_dx.register("numpy", *REAL)
 def conv2d_dx(
-    dy: np.ndarray, weight: np.ndarray, window: Window, groups: int, size: Pair
+    dy: np.ndarray,
+    weight: np.ndarray,
+    window: Window,
+    groups: int,
+    size: Pair,
+    exact: bool = False,
 ) -> np.ndarray:
     """The cotangent of the input."""
     if groups > 1 or _is_empty(dy, weight):
@@ -79,7 +86,7 @@ def conv2d_dx(
     if numpy_strided.covers(window):
         return numpy_strided.conv2d_dx(dy, weight, window, size)
     if window.stride == (1, 1):
-        form = winograd(taps_of(window), weight.shape, size)
+        form = None if exact else winograd(taps_of(window), weight.shape, size)
         if form is not None:
             return form.correlate_dx(dy, weight, taps_of(window), size)
         return numpy_conv.correlate_dx(dy, weight, taps_of(window), size)
@@ -108,14 +115,19 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window, groups: int) -> np.
 
 @conv.conv2d_vjp.register("numpy", *REAL)
 def conv2d_vjp(
-    dy: np.ndarray, x: np.ndarray, weight: np.ndarray, window: Window, groups: int
+    dy: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    window: Window,
+    groups: int,
+    exact: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The cotangents of input, weight and bias."""
     taps = taps_of(window)
     elsewhere = (  # conv2d_dx and conv2d_dw
         window.stride != (1, 1)
         or numpy_strided.covers(window)
-        or winograd(taps, weight.shape, dy.shape[2:]) is not None
+        or (not exact and winograd(taps, weight.shape, dy.shape[2:]) is not None)
     )
     if groups > 1 or elsewhere or _is_empty(dy, x, weight):
         return NotImplemented

@@ -18,7 +18,14 @@ from minigrad.windows import Pair, Window, fold, unfold
 
 
 @replaceable
-def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: int = 1) -> Array:
+def conv2d(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    groups: int = 1,
+    exact: bool = False,
+) -> Array:
     """Cross-correlate: y[n, k] = sum_r A[k, r] U[n, r] + b[k], with U = unfold(x) and A the weight
     as a matrix.
 
@@ -28,6 +35,8 @@ def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: 
         bias: (K,) or None.
         window: geometry; zeros stand in its padding.
         groups: G; group g of the outputs sees group g of the inputs only.
+        exact: whether a kernel must sum these very products, so that what a weight of 0 hides
+            leaves no trace, not even in the last bit.
 
     Returns:
         (N, K, M, Q), dtype of `x`.
@@ -42,7 +51,9 @@ def conv2d(x: Array, weight: Array, bias: Array | None, window: Window, groups: 
 
 
 @replaceable
-def conv2d_dx(dy: Array, weight: Array, window: Window, groups: int, size: Pair) -> Array:
+def conv2d_dx(
+    dy: Array, weight: Array, window: Window, groups: int, size: Pair, exact: bool = False
+) -> Array:
     """The cotangent of conv2d's input: dx = fold(A' dy), onto an image of the true `size`.
 
     Pixels that lie in no window (a stride that leaves a remainder, holes of a dilation) get exactly
@@ -54,6 +65,7 @@ def conv2d_dx(dy: Array, weight: Array, window: Window, groups: int, size: Pair)
         window: geometry.
         groups: G.
         size: (H, W) of `x`.
+        exact: as of `conv2d`.
 
     Returns:
         (N, C, H, W), dtype of `dy`.
@@ -86,7 +98,7 @@ def conv2d_dw(dy: Array, x: Array, window: Window, groups: int) -> Array:
 
 @replaceable
 def conv2d_vjp(
-    dy: Array, x: Array, weight: Array, window: Window, groups: int
+    dy: Array, x: Array, weight: Array, window: Window, groups: int, exact: bool = False
 ) -> tuple[Array, Array, Array]:
     """(dx, dweight, dbias) of conv2d, which a kernel may compute together: both products need dy.
 
@@ -96,11 +108,12 @@ def conv2d_vjp(
         weight: (K, C/G, k_h, k_w).
         window: geometry.
         groups: G.
+        exact: as of `conv2d`, for dx.
 
     Returns:
         The shapes of `x`, `weight` and (K,), dtype of `dy`.
     """
-    dx = conv2d_dx(dy, weight, window, groups, x.shape[2:])
+    dx = conv2d_dx(dy, weight, window, groups, x.shape[2:], exact)
     return dx, conv2d_dw(dy, x, window, groups), dy.sum((0, 2, 3))
 
 

@@ -46,8 +46,9 @@ class MaskedConv2d(Conv2d):
     """Conv2d with the weight w m: a mask m of zeros and ones, by default all ones but the centre.
 
     With a dead centre and a padding that keeps the size, y at a pixel does not depend on x at that
-    pixel: a blind spot. The dead entries of `weight` are parameters and saved like the others, but
-    nothing reads them and their cotangent is 0. The mask is not saved.
+    pixel: a blind spot, exact to the last bit (no fast algorithm mixes neighbours). The dead
+    entries of `weight` are parameters and saved like the others, but nothing reads them and their
+    cotangent is 0. The mask is not saved.
 
     Shapes: x (N, C, H, W) -> y (N, K, M, Q), as Conv2d; weight (K, C/G, k_h, k_w); bias (K,);
         m (k_h, k_w), the same for all pairs of channels.
@@ -102,7 +103,7 @@ class MaskedConv2d(Conv2d):
         """The convolution of `x` with the live taps."""
         self._check(x)
         live = without_dead_taps(self.weight, self.mask)
-        return conv2d(x, live, self.bias, self.window, self.groups)
+        return conv2d(x, live, self.bias, self.window, self.groups, exact=True)
 
     def forward_and_vjp(self, x: Array) -> tuple[Array, Vjp]:
         """The convolution, and its vjp."""
@@ -110,7 +111,7 @@ class MaskedConv2d(Conv2d):
 
         def vjp(dy: Array) -> Array:
             live = without_dead_taps(self.weight, self.mask)
-            dx, dw, db = conv2d_vjp(dy, x, live, self.window, self.groups)
+            dx, dw, db = conv2d_vjp(dy, x, live, self.window, self.groups, exact=True)
             self.accumulate(
                 weight=without_dead_taps(dw, self.mask), bias=None if self.bias is None else db
             )
@@ -153,7 +154,7 @@ class TrimmedConv2d(MaskedConv2d):
         def vjp(dy: Array) -> Array:
             some, ratio = self._factors(count)
             live = without_dead_taps(self.weight, self.mask)
-            dx, dw, _ = conv2d_vjp(dy * ratio, x, live, self.window, self.groups)
+            dx, dw, _ = conv2d_vjp(dy * ratio, x, live, self.window, self.groups, exact=True)
             self.accumulate(
                 weight=without_dead_taps(dw, self.mask),
                 bias=None if self.bias is None else (dy * some).sum((0, 2, 3)),
@@ -165,7 +166,7 @@ class TrimmedConv2d(MaskedConv2d):
     def _scaled(self, x: Array, count: Array) -> Array:
         some, ratio = self._factors(count)
         live = without_dead_taps(self.weight, self.mask)
-        y = conv2d(x, live, None, self.window, self.groups) * ratio
+        y = conv2d(x, live, None, self.window, self.groups, exact=True) * ratio
         return y if self.bias is None else (y + self.bias[:, None, None]) * some
 
     def _live_taps(self, x: Array) -> Array:

@@ -244,6 +244,10 @@ NETWORKS: tuple[Network, ...] = (
     Network("bf-unet", 1, 3, 512, "inference", 0.9, {"channels": 3}),
     Network("bf-rcnn", 4, 1, 50, "training", 1.0),
     Network("bf-sdensenet", 4, 1, 50, "training", 1.0),
+    Network("dbsn-gray", 16, 1, 48, "training", 1.0, {"width": 24, "blocks": 2}),
+    Network("dbsn-gray", 1, 1, 48, "training", 1.0),
+    Network("dbsn-color", 16, 3, 48, "training", 1.0, {"width": 24, "blocks": 2, "noise": "mg"}),
+    Network("mwcnn", 1, 1, 48, "training", 1.0),
 )
 
 CONVOLUTIONS: tuple[Convolution, ...] = (

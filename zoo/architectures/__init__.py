@@ -2,8 +2,18 @@
 
 from zoo.architectures.bias_free_dncnn import BFDnCNN, PCSTDnCNN
 from zoo.architectures.bias_free_unet import BFUNet
+from zoo.architectures.dbsn import DBSN
+from zoo.architectures.dbsn_denoiser import (
+    BlindSpotDenoiser,
+    DBSNColor,
+    DBSNGray,
+    NoiseMap,
+    PriorMean,
+)
+from zoo.architectures.dbsn_sigma import SigmaMuNet, SigmaNNet
 from zoo.architectures.denoiser import Denoiser, evaluating, pad_to_multiple
 from zoo.architectures.dncnn import DnCNN, KairDnCNN, ResidualDenoiser
+from zoo.architectures.mwcnn import MWCNN
 from zoo.architectures.n2n_prelu_unet import N2NPReLUUNet
 from zoo.architectures.n2n_simple import N2NSimple
 from zoo.architectures.n2n_unet import N2NUNet
@@ -14,14 +24,23 @@ __all__ = [
     "BFRCNN",
     "BFSDenseNet",
     "BFUNet",
+    "BlindSpotDenoiser",
+    "DBSN",
+    "DBSNColor",
+    "DBSNGray",
     "Denoiser",
     "DnCNN",
     "KairDnCNN",
+    "MWCNN",
     "N2NPReLUUNet",
     "N2NSimple",
     "N2NUNet",
+    "NoiseMap",
     "PCSTDnCNN",
+    "PriorMean",
     "ResidualDenoiser",
+    "SigmaMuNet",
+    "SigmaNNet",
     "evaluating",
     "pad_to_multiple",
 ]

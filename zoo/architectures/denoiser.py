@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, to_host
 from minigrad.module import Module
 from minigrad.wiring import Composite
 
@@ -32,8 +32,17 @@ class Denoiser(Composite):
     """The constructor arguments that were given, without `dtype` and `rng`."""
     metadata: Mapping[str, str] = MappingProxyType({})
     """The text fields of the file that the weights came from."""
+    constants: Mapping[str, np.ndarray] = MappingProxyType({})
+    """Arrays that the authors' files hold beside weights, with the values that they must have."""
 
-    def denoise(self, noisy: Array, *, samples: int | None = None, seed: int = 0) -> Array:
+    def denoise(
+        self,
+        noisy: Array,
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        means: tuple[Array, ...] | None = None,
+    ) -> Array:
         """The clean estimate of `noisy`.
 
         Runs forward only, in evaluation mode (every module's mode is restored after). The picture
@@ -45,6 +54,8 @@ class Denoiser(Composite):
                 of any size from 1.
             samples: draws to average, for stochastic networks; the others take no notice.
             seed: of those draws.
+            means: where `noisy` is a tile, what `survey` gives of the whole picture, divided by the
+                number of its pixels; None for a whole picture.
 
         Returns:
             (N, channels out, H, W), dtype of `noisy`, not clipped.
@@ -66,8 +77,29 @@ class Denoiser(Composite):
         h, w = noisy.shape[2:]
         x = pad_to_multiple(noisy.astype(self.dtype, copy=False), self.multiple)
         with evaluating(self):
-            y = self.forward(x)
+            if means is None:
+                means = tuple(total / (h * w) for total in self.survey(x, slice(h), slice(w)))
+            y = self.forward(x, *(mean.astype(x.dtype, copy=False) for mean in means))
         return y[:, :, :h, :w].astype(noisy.dtype, copy=False)
+
+    def load_state_dict(self, arrays: Mapping[str, Array], strict: bool = True) -> None:
+        """As `Module.load_state_dict`. The authors' `constants` may be there; they are checked, and
+        left out.
+        """
+        for name, value in self.constants.items():
+            if name in arrays and not np.array_equal(to_host(arrays[name]).ravel(), value.ravel()):
+                raise ValueError(
+                    f"{type(self).__name__}.load_state_dict: {name}: expected {value.tolist()}"
+                )
+        own = {name: array for name, array in arrays.items() if name not in self.constants}
+        super().load_state_dict(own, strict)
+
+    def survey(self, x: Array, rows: slice, columns: slice) -> tuple[Array, ...]:
+        """What the estimate at a pixel depends on of the whole picture, as far as `rows` and
+        `columns` of the tile x tell it: sums over these pixels, whose means over the picture are
+        further inputs of `wire`. Nothing, for most networks.
+        """
+        return ()
 
     @property
     def dtype(self) -> np.dtype:

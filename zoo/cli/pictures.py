@@ -61,7 +61,8 @@ def add(verbs: Any) -> None:
         run_denoise,
         "denoise picture files and folders",
         "zoo denoise photo.png --out clean\n"
-        "zoo denoise photos --weights runs/demo --out clean --ensemble 8",
+        "zoo denoise photos --weights runs/demo --out clean --ensemble 8\n"
+        "zoo denoise photos --weights runs/dbsn --out clean --noise-maps noise",
     )
     verb.add_argument("inputs", nargs="+", metavar="IN", help="picture files or folders of them")
     verb.add_argument(
@@ -70,6 +71,12 @@ def add(verbs: Any) -> None:
         help="a .safetensors file, a run folder, or bundled weights (default: the bundled)",
     )
     verb.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
+    verb.add_argument(
+        "--noise-maps",
+        metavar="DIR",
+        help="folder for the estimated noise as pictures: the value of a pixel is its standard "
+        "deviation (25 of 255 is noise of sigma 25); for networks that estimate it, such as dbsn",
+    )
     verb.add_argument(
         "--overwrite", action="store_true", help="replace results that are in the folder already"
     )
@@ -104,6 +111,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def run_denoise(args: argparse.Namespace) -> int:
     """Denoise every picture named; complain about each that cannot be read, and go on."""
+    from zoo.architectures import BlindSpotDenoiser, Denoiser, NoiseMap
     from zoo.denoise import ChannelError, OutputError, denoise_files
     from zoo.inference.weights import default_weights
 
@@ -118,22 +126,38 @@ def run_denoise(args: argparse.Namespace) -> int:
     networks = {channels: models.trained(str(path))[0] for channels, path in weights.items()}
     for network in networks.values():
         network.to(device)
-    try:
-        with _progress(args, every=0.0) as show:
-            results = denoise_files(
-                networks,
-                inputs,
-                args.out,
-                overwrite=args.overwrite,
-                tile=args.tile,
-                ensemble=args.ensemble,
-                progress=lambda file, *where: show(str(file), *where),
-                notice=complain,
-            )
-    except (OutputError, ChannelError) as error:
-        raise CliError(str(error)) from error
-    except OSError as error:
-        raise CliError(f"{args.out}: {error.strerror or error}", MACHINE) from error
+    passes: list[tuple[Path, dict[int, Denoiser]]] = [(path_of("--out", args.out), networks)]
+    if args.noise_maps is not None:
+        maps: dict[int, Denoiser] = {}
+        for channels, network in networks.items():
+            if not isinstance(network, BlindSpotDenoiser):
+                name = network.architecture or type(network).__name__
+                raise CliError(f"--noise-maps: {name} estimates no noise; dbsn-gray and -color do")
+            maps[channels] = NoiseMap(network)
+        passes.append((path_of("--noise-maps", args.noise_maps), maps))
+        if passes[0][0].resolve() == passes[1][0].resolve():
+            raise CliError("--noise-maps: expected another folder than --out: names are the same")
+    results: list[FileResult] = []
+    sources: list[Path] = inputs
+    for out, chosen in passes:
+        try:
+            with _progress(args, every=0.0) as show:
+                results += denoise_files(
+                    chosen,
+                    sources,
+                    out,
+                    overwrite=args.overwrite,
+                    tile=args.tile,
+                    ensemble=args.ensemble,
+                    progress=lambda file, *where, show=show: show(str(file), *where),
+                    notice=complain,
+                )
+        except (OutputError, ChannelError) as error:
+            raise CliError(str(error)) from error
+        except OSError as error:
+            raise CliError(f"{out}: {error.strerror or error}", MACHINE) from error
+        # What could not be denoised is said once.
+        sources = [result.source for result in results if result.error is None]
     used = args.weights or {"gray": weights[1], "colour": weights[3]}
     return _tell_results(args, device, used, results)
 
@@ -165,7 +189,8 @@ def _tell_results(
             }
         )
     else:
-        say(args, f"{len(good)} of {len(results)} pictures written to {args.out}")
+        where = args.out if args.noise_maps is None else f"{args.out} and {args.noise_maps}"
+        say(args, f"{len(good)} of {len(results)} pictures written to {where}")
     return _code(results)
 
 

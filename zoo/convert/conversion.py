@@ -20,7 +20,7 @@ from zoo.convert.contents import Contents, read_checkpoint
 from zoo.convert.modules import check_activations, check_layer
 from zoo.convert.records import NumpyArray, Tensor
 from zoo.convert.sequence import Convolution, merged_state, of_module
-from zoo.convert.states import State, states, stored_sigma
+from zoo.convert.states import State, joined, states, stored_kind, stored_sigma
 from zoo.noise import Gaussian, parse
 from zoo.recipes.config import RecipeError, checked, unknown_key
 
@@ -159,10 +159,10 @@ def _of_the_zoo(path: Path, contents: Contents, model: str) -> Denoiser | None:
 
 
 def _told_noise(contents: Contents) -> str | None:
-    sigma = stored_sigma(contents.value)
-    if sigma is None:
-        return None
-    return Gaussian(*sigma).name
+    kind, sigma = stored_kind(contents.value), stored_sigma(contents.value)
+    if kind is not None:
+        return None if kind[1] is None else parse(kind[1]).name
+    return None if sigma is None else Gaussian(*sigma).name
 
 
 # ------------------------------------------------------------------------------- fitting
@@ -174,6 +174,7 @@ class _Fit:
 
     state: State
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    constants: dict[str, Tensor] = field(default_factory=dict)
     made: Denoiser | None = None
     left_out: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -213,7 +214,9 @@ def _chosen(contents: Contents, model: str, given: dict[str, Any], part: str | N
 def _states(contents: Contents, model: str) -> list[State]:
     """The state dicts to choose from."""
     if contents.layers is None:
-        return states(contents.value, contents.budget)
+        found = states(contents.value, contents.budget)
+        whole = joined(found, families.PARTS[model]) if model in families.PARTS else None
+        return found if whole is None else [whole, *found]
     if model != _MERGED:
         raise Refused(
             f"a {contents.container} file of {len(contents.layers)} convolutions; it can become "
@@ -266,6 +269,8 @@ def _compared(
         reason = f"its tensors declare {held} values, more than the limit of {limit} bytes"
         return _Fit(state, problems=[reason], matched=0)
     arguments = {**families.arguments(model, shapes), **given}
+    if model in families.PARTS and (kind := stored_kind(contents.value)) is not None:
+        arguments = {**arguments, "noise": given.get("noise", kind[0])}
     # A network of the default size is harmless, and its names can be listed as missing.
     rng = registry.Blank(held) if arguments else np.random.default_rng(0)
     try:
@@ -279,7 +284,8 @@ def _compared(
     optional = {key for key, (owner, name) in slots.items() if name in owner.optional_names}
     missing = [key for key in expected if key not in shapes and key not in optional]
     unexpected = [key for key in shapes if key not in expected]
-    left_out = [key for key in unexpected if key.endswith("num_batches_tracked")]
+    constants = {key: tensors[key] for key in unexpected if key in network.constants}
+    left_out = [k for k in unexpected if k in constants or k.endswith("num_batches_tracked")]
     unexpected = [plain(key) for key in unexpected if key not in left_out]
     wrong = [
         f"{key} {shapes[key]} instead of {expected[key]}"
@@ -294,14 +300,19 @@ def _compared(
         )
     matched = len(expected.keys() & shapes.keys()) - len(wrong)
     kept = {key: tensors[key] for key in expected if key in tensors}
-    return _Fit(state, kept, network, left_out, problems, matched)
+    return _Fit(state, kept, constants, network, left_out, problems, matched)
 
 
 def _fitting(state: State, model: str, given: dict[str, Any], contents: Contents) -> str:
     """What the state dict does fit: the network with other arguments, or other networks."""
     if given and not (own := _fit(state, model, {}, contents)).problems:
         return f"; it fits with {_listed(own.network().arguments)}"
-    others = [name for name in registry.list_models() if name != model]
+    shapes = [{key: tensor.shape for key, tensor in named.items()} for named in state.named()]
+    others = [
+        name
+        for name in registry.list_models()
+        if name != model and any(families.arguments(name, one) for one in shapes)
+    ]
     good = [name for name in others if not _fit(state, name, {}, contents).problems]
     return f"; it fits {', '.join(good)}" if good else ""
 
@@ -348,6 +359,8 @@ def _load(fit: _Fit, contents: Contents) -> None:
                 f"{twin} and {key} differ, but are one array in {network.architecture} with "
                 f"{_listed(network.arguments)}"
             )
+    for key, tensor in fit.constants.items():
+        arrays[key] = tensor.array(contents.budget, key)
     try:
         network.load_state_dict(arrays)
     except (KeyError, ValueError, TypeError) as error:

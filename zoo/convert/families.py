@@ -21,6 +21,13 @@ def arguments(model: str, shapes: Shapes) -> dict[str, Any]:
         return {}
 
 
+PARTS: dict[str, dict[str, str]] = {
+    name: {part: f"state_dict_{part}" for part in ("dbsn", "sigma_mu", "sigma_n")}
+    for name in ("dbsn-gray", "dbsn-color")
+}
+"""Of networks made of several: the parts, and the key of each one's state dict in their files."""
+
+
 def _count(shapes: Shapes, pattern: str) -> int:
     """How many names match the regular expression as a whole."""
     return sum(bool(re.fullmatch(pattern, name)) for name in shapes)
@@ -103,6 +110,25 @@ def _n2n_unet(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def _dbsn_gray(shapes: Shapes) -> dict[str, Any]:
+    return {
+        "width": shapes["dbsn.dbsn_head.0.weight"][0],
+        "blocks": _count(shapes, r"dbsn\.br1\.branch\.\d+\.concat\.weight"),
+        "sigma_width": shapes["sigma_mu.conv.0.weight"][0],
+    }
+
+
+def _dbsn_color(shapes: Shapes) -> dict[str, Any]:
+    """Six entries of a covariance tell multivariate noise; three are those of both other kinds."""
+    entries = shapes["sigma_n.conv_final.weight"][0]
+    return {**_dbsn_gray(shapes), **({"noise": "mg"} if entries == 6 else {})}
+
+
+def _mwcnn(shapes: Shapes) -> dict[str, Any]:
+    levels = {f"level{i}": shapes[f"level{i}_prev.block.0.weight"][0] for i in (1, 2, 3)}
+    return {"channels": shapes["level1_prev.block.0.weight"][1] // 4, **levels}
+
+
 _FAMILIES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
     "n2n-simple": _n2n_simple,
     "n2n-prelu-unet": _n2n_prelu_unet,
@@ -115,4 +141,7 @@ _FAMILIES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
     "bf-rcnn": _bf_rcnn,
     "bf-sdensenet": _bf_sdensenet,
     "pcst-dncnn": _chain("conv_layers.0.weight", r"conv_layers\.\d+\.weight"),
+    "dbsn-gray": _dbsn_gray,
+    "dbsn-color": _dbsn_color,
+    "mwcnn": _mwcnn,
 }

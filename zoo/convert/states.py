@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,15 +133,75 @@ def _entries(own: dict[Any, Any], table: str) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in pairs if isinstance(name, str)]
 
 
+def joined(found: list[State], parts: Mapping[str, str]) -> State | None:
+    """One state dict of several networks, each under the name of its part.
+
+    parts: name of a part -> key that its state dict has in the file. None where one is not there.
+    """
+    tensors: dict[str, Tensor] = {}
+    layers: dict[Tensor, Made] = {}
+    classes: set[tuple[str, str]] = set()
+    places = []
+    for part, key in parts.items():
+        own = [state for state in found if state.place.rpartition(".")[2] == key]
+        if len(own) != 1:
+            return None
+        # What DataParallel puts before all names; each network may have been wrapped by itself.
+        names = {name: name.removeprefix("module.") for name in own[0].tensors}
+        tensors |= {f"{part}.{names[name]}": tensor for name, tensor in own[0].tensors.items()}
+        layers |= own[0].layers
+        classes |= own[0].classes
+        places.append(own[0].place)
+    return State(" + ".join(places), tensors, layers, classes)
+
+
+def stored_kind(value: Any) -> tuple[str, str | None] | None:
+    """The kind of noise that training arguments in the file tell ("awgn", "hg", "mg"), and its law
+    where they tell the level too.
+
+    `noise_type`, and `train_noiseL`, one or two numbers of 255; in a table `args`, as DBSN's
+    programs store them.
+    """
+    table = _arguments(value)
+    kind = table.get("noise_type") if table is not None else None
+    if table is None or not isinstance(kind, str) or kind not in _KINDS:
+        return None
+    given = table.get("train_noiseL")
+    levels = given if isinstance(given, list | tuple) else [given]
+    numbers = [
+        float(level)
+        for level in levels
+        if isinstance(level, int | float) and not isinstance(level, bool) and 0 <= level <= 255
+    ]
+    short, law = _KINDS[kind]
+    if len(numbers) != len(levels) or len(numbers) != (2 if short == "hg" else 1):
+        return short, None
+    more = f":delta={numbers[1]:g}" if short == "hg" else ""
+    return short, f"{law}:{numbers[0]:g}{more}"
+
+
+_KINDS = {
+    "gaussian": ("awgn", "gaussian"),
+    "poisson_gaussian": ("hg", "heteroscedastic"),
+    "multivariate_gaussian": ("mg", "multivariate"),
+}
+
+
+def _arguments(value: Any) -> dict[Any, Any] | None:
+    """The training arguments that a checkpoint holds under `args`."""
+    holder = value.get("args") if isinstance(value, dict) else None
+    table = holder.attributes if isinstance(holder, Made) else holder
+    return table if isinstance(table, dict) else None
+
+
 def stored_sigma(value: Any) -> tuple[float, float] | None:
     """The range of noise (standard deviation, of 255) that training arguments in the file tell.
 
     `min_noise` and `max_noise`, in any order, or `noise_std` where the training was for one
     (`noise_mode` "S"); in a table `args`, as bias_free_denoising stores them.
     """
-    holder = value.get("args") if isinstance(value, dict) else None
-    table = holder.attributes if isinstance(holder, Made) else holder
-    if not isinstance(table, dict):
+    table = _arguments(value)
+    if table is None:
         return None
     ends = [table.get("min_noise"), table.get("max_noise")]
     if table.get("noise_mode") == "S":

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from minigrad import HaarDWT, HaarIWT
 from minigrad.backend import definitions_only
-from minigrad.module import Module
+from minigrad.module import Module, Vjp
 
 LARGEST_STRIP = 1 << 14
 
@@ -93,13 +94,41 @@ def grid_of(model: Module) -> int:
     return int(getattr(model, "grid", multiple_of(model)))
 
 
+class _UnsignedHaar(Module):
+    """In place of `HaarDWT` (down) or `HaarIWT`: each band is the mean of its block of pixels, each
+    pixel the mean of its four bands. Each is the other's transpose, as with the wavelets.
+    """
+
+    def __init__(self, down: bool) -> None:
+        self.down = down
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """(N, C, H, W) -> (N, 4 C, H/2, W/2), or back."""
+        n, c, h, w = x.shape
+        if self.down:
+            blocks = x.reshape(n, c, h // 2, 2, w // 2, 2).mean((3, 5))
+            return np.repeat(blocks, 4, axis=1)
+        bands = x.reshape(n, c // 4, 4, h, w).mean(2)
+        return np.repeat(np.repeat(bands, 2, axis=2), 2, axis=3)
+
+    def forward_and_vjp(self, x: np.ndarray) -> tuple[np.ndarray, Vjp]:
+        """The same, and its vjp."""
+        return self.forward(x), _UnsignedHaar(not self.down).forward
+
+
+def _survey(twin: Any, x: np.ndarray) -> tuple[Any, ...]:
+    survey = getattr(twin, "survey", None)
+    return survey(x, slice(None), slice(None)) if survey else ()
+
+
 def positive_copy(model: Module) -> Any:
     """A float64 copy on the CPU whose weights are all equal and positive, without biases or
     running means; norms leave their input as it is.
 
     Each weight is 1 / (number of weights of one output): layers average, so that values stay near
     those of the input, no sigmoid saturates and no product of weights underflows. What is a factor
-    for each channel (of a norm, a PReLU) is 1.
+    for each channel (of a norm, a PReLU) is 1. Wavelets, whose differences cancel among equal
+    weights, become means of the same pixels.
     """
     twin = copy.deepcopy(model).to("cpu").astype(np.float64).eval()
     for parameter in twin.parameters():
@@ -107,7 +136,10 @@ def positive_copy(model: Module) -> Any:
         averages = parameter.name == "weight" and len(shape) > 1
         value = 1.0 / math.prod(shape[1:]) if averages else float(parameter.name != "bias")
         parameter.value = np.full(shape, value)
-    for module in twin.modules():
+    for module in list(twin.modules()):
+        for name, part in module.children().items():
+            if isinstance(part, HaarDWT | HaarIWT):
+                setattr(module, name, _UnsignedHaar(down=isinstance(part, HaarDWT)))
         for name, value in (("running_mean", 0.0), ("running_var", 1.0), ("running_sd", 1.0)):
             if name in module.buffer_names and getattr(module, name) is not None:
                 getattr(module, name).fill(value)
@@ -146,7 +178,9 @@ def _support(twin: Any, axis: int, margin: int, *, falling: bool) -> tuple[int, 
     # The definitions give exact zeros outside the support; a fast algorithm may leave rounding
     # there.
     with definitions_only():
-        y, vjp = twin.forward_and_vjp(x)
+        # What comes from the whole picture is a constant here, as it is to a tile.
+        means = [total / (g * length) for total in _survey(twin, x)]
+        y, vjp = twin.forward_and_vjp(x, *means)
         if y.shape[2:] != x.shape[2:]:
             raise ValueError(
                 f"{type(twin).__name__}: expected an output of height and width {x.shape[2:]}, "
@@ -156,7 +190,10 @@ def _support(twin: Any, axis: int, margin: int, *, falling: bool) -> tuple[int, 
         block = [slice(None)] * 4
         block[axis] = slice(margin, margin + g)
         dy[tuple(block)] = 1.0
-        dx = vjp(dy)
+        dxs = vjp(dy)
+    dx = dxs[0] if means else dxs
+    if dx is None:  # it looks at nothing but the means
+        return 0, 0
     others = tuple(a for a in range(4) if a != axis)
     seen = np.flatnonzero(np.abs(dx).sum(axis=others))
     if seen.size == 0:

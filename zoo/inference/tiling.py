@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module, to_device, to_host
-from zoo.architectures import Denoiser, pad_to_multiple
+from zoo.architectures import Denoiser, evaluating, pad_to_multiple
 from zoo.inference.receptive import grid_of, multiple_of, receptive_field
 
 WORKING_BYTES = 1 << 30
@@ -137,11 +137,18 @@ def run(
     rows, cols = _reflected(height, m), _reflected(width, m)
     todo = list(boxes(plan, height, width, m))
     result = np.empty_like(picture)
-    for done, box in enumerate(todo, start=1):
+
+    def crop(box: Box) -> Any:
         (r0, r1), (c0, c1) = box.read
-        crop = picture[rows[r0:r1][:, None], cols[c0:c1]].transpose(2, 0, 1)  # (C, h, w)
-        crop = np.ascontiguousarray(crop[None], dtype=model.dtype)  # (1, C, h, w)
-        clean = to_host(model.denoise(to_device(crop, device), **arguments))[0]  # (C, h, w)
+        part = picture[rows[r0:r1][:, None], cols[c0:c1]].transpose(2, 0, 1)  # (C, h, w)
+        part = np.ascontiguousarray(part[None], dtype=model.dtype)  # (1, C, h, w)
+        return to_device(part, device)
+
+    if not plan.whole:
+        arguments["means"] = _surveyed(model, todo, crop, height * width)
+    for done, box in enumerate(todo, start=1):
+        (r0, _), (c0, _) = box.read
+        clean = to_host(model.denoise(crop(box), **arguments))[0]  # (C, h, w)
         if clean.shape[0] != picture.shape[2]:
             raise ValueError(
                 f"{type(model).__name__}: expected {picture.shape[2]} channels out, "
@@ -153,6 +160,26 @@ def run(
         if progress is not None:
             progress(done, len(todo))
     return result
+
+
+def _surveyed(
+    model: Denoiser, todo: list[Box], crop: Callable[[Box], Any], count: int
+) -> tuple[Any, ...]:
+    """What a tile must know of the whole picture of `count` pixels: the means of what the tiles
+    tell. One pass more, for networks that ask for it.
+    """
+    totals: tuple[Any, ...] = ()
+    with evaluating(model):
+        for box in todo:
+            inside = [
+                slice(start - read, stop - read)
+                for (read, _), (start, stop) in zip(box.read, box.write, strict=True)
+            ]
+            found = model.survey(crop(box), *inside)
+            if not found:
+                return ()
+            totals = tuple(a + b for a, b in zip(totals, found, strict=True)) if totals else found
+    return tuple(total / count for total in totals)
 
 
 def halved(plan: Plan, model: Denoiser) -> Plan | None:

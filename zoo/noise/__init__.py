@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from zoo.noise.bernoulli import Bernoulli
 from zoo.noise.gaussian import Brown, Correlated, Gaussian, box_correlated
+from zoo.noise.heteroscedastic import Heteroscedastic
 from zoo.noise.impulse import Impulse
 from zoo.noise.law import Latent, Law, LawError, LevelLaw, Observation
+from zoo.noise.multivariate import Multivariate
 from zoo.noise.parse import LAWS, parse
 from zoo.noise.poisson import Poisson
 from zoo.noise.subpixel import SubPixel
@@ -27,6 +29,8 @@ __all__ = [
     "Brown",
     "Correlated",
     "box_correlated",
+    "Heteroscedastic",
+    "Multivariate",
     "Poisson",
     "Bernoulli",
     "Text",

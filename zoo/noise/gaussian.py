@@ -10,20 +10,34 @@ import numpy as np
 
 from minigrad.noise import Noise
 from zoo.noise.law import LawError, LevelLaw
+from zoo.noise.official import official_normal
 
 
 @dataclass(frozen=True)
 class Gaussian(LevelLaw):
     """noisy = clean + sigma/255 * n, n ~ N(0, 1) for every value by itself.
 
-    low, high: sigma in grey levels of 255; one sigma ~ U(low, high) per image.
+    low, high: sigma in grey levels of 255; one sigma ~ U(low, high) per image. official: the
+    validation noise of a study, the same for every picture (`zoo.noise.official`).
 
     Source: Lehtinen et al., "Noise2Noise", ICML 2018, section 3.1 (training 0-50, test 25).
     """
 
     kind: ClassVar[str] = "gaussian"
+    official: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.official and self.low != self._high:
+            raise LawError(f"{self.kind}: official needs one sigma, no range")
+
+    @property
+    def repeats(self) -> bool:
+        return self.official
 
     def sample(self, latent: np.ndarray, noise: Noise) -> np.ndarray:
+        if self.official:
+            return self._clipped(latent + official_normal(latent, self.low / 255))
         sigma = self.levels(len(latent), noise, latent.dtype) / 255
         noisy = noise.normal(latent.shape, latent.dtype)
         noisy *= sigma

@@ -65,6 +65,11 @@ class Law:
         return 1
 
     @property
+    def repeats(self) -> bool:
+        """Whether every draw is the same: good for judging, useless for training."""
+        return False
+
+    @property
     def name(self) -> str:
         """The text that `zoo.noise.parse` turns back into this law."""
         raise NotImplementedError
@@ -119,14 +124,16 @@ class LevelLaw(Law):
         if not self.least <= self.low <= self._high <= self.most:
             raise LawError(
                 f"{self.kind}: level must satisfy {self.least:g} <= low <= high <= {self.most:g}, "
-                f"got {_level(self.low, self.high)}"
+                f"got {level_text(self.low, self.high)}"
             )
         if not np.isfinite(self._high):
-            raise LawError(f"{self.kind}: level must be finite, got {_level(self.low, self.high)}")
+            raise LawError(
+                f"{self.kind}: level must be finite, got {level_text(self.low, self.high)}"
+            )
 
     @property
     def name(self) -> str:
-        return ":".join([self.kind, _level(self.low, self.high), *_options(self)])
+        return ":".join([self.kind, level_text(self.low, self.high), *_options(self)])
 
     @property
     def _high(self) -> float:
@@ -147,17 +154,21 @@ def _number(value: float) -> str:
     return short if float(short) == value else repr(float(value))
 
 
-def _level(low: float, high: float | None) -> str:
+def level_text(low: float, high: float | None) -> str:
+    """A level as it is written: `25`, or `0-50`."""
     return _number(low) if high is None or high == low else f"{_number(low)}-{_number(high)}"
 
 
 def _options(law: LevelLaw) -> list[str]:
-    """Fields beyond the level that differ from their default, as `key=value`; `clip` as a word."""
+    """Fields beyond the level that differ from their default, as `key=value`; those that are on or
+    off as a word.
+    """
     known = {item.name: item.default for item in fields(LevelLaw)}
     own = [item for item in fields(law) if item.name not in known]
+    changed = [(item.name, getattr(law, item.name), item.default) for item in own]
     texts = [
-        f"{item.name}={_number(getattr(law, item.name))}"
-        for item in own
-        if getattr(law, item.name) != item.default
+        name if value is True else f"{name}={_number(value)}"
+        for name, value, default in changed
+        if value != default
     ]
     return texts + (["clip"] if law.clip else [])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from zoo.noise.bernoulli import Bernoulli
 from zoo.noise.gaussian import Brown, Correlated, Gaussian
+from zoo.noise.heteroscedastic import Heteroscedastic
 from zoo.noise.impulse import Impulse
 from zoo.noise.law import Law, LawError, LevelLaw
+from zoo.noise.multivariate import Multivariate
 from zoo.noise.poisson import Poisson
 from zoo.noise.subpixel import SubPixel
 from zoo.noise.text import Text
@@ -22,6 +24,12 @@ LAWS: dict[str, tuple[type[Law], str]] = {
         Correlated,
         "correlated:20 or correlated:20:kernel=3 (sigma in units of 1/255, side of the box)",
     ),
+    "heteroscedastic": (
+        Heteroscedastic,
+        "heteroscedastic:40 or heteroscedastic:40:delta=10 (deviations alpha * clean and delta "
+        "in units of 1/255)",
+    ),
+    "multivariate": (Multivariate, "multivariate:75 or multivariate:75:fixed (units of 1/255)"),
     "poisson": (Poisson, "poisson:30 or poisson:0.001-50 (count at full brightness)"),
     "bernoulli": (Bernoulli, "bernoulli:0.5 or bernoulli:0-0.95 (share of missing pixels)"),
     "text": (Text, "text:0.25 or text:0-0.5 (share of covered pixels)"),
@@ -30,22 +38,44 @@ LAWS: dict[str, tuple[type[Law], str]] = {
 }
 """Name of a law -> its class, an example of its written form."""
 
-_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "brown": ("blur", float),
-    "correlated": ("kernel", int),
-}
-"""Name of a law -> an option of its own, what reads the option's value."""
-_UNITS = {"blur": "PIXELS", "kernel": "SIDE"}
-
 _NUMBER = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
 _LEVEL = re.compile(rf"({_NUMBER})(?:-({_NUMBER}))?")
+
+
+class _Option(NamedTuple):
+    """An option with a value: what it looks like, in words and as a pattern, and what it sets."""
+
+    shown: str
+    pattern: str
+    read: Callable[[str], dict[str, Any]]
+
+
+def _range(text: str) -> dict[str, Any]:
+    low, high = _LEVEL.fullmatch(text).groups()  # type: ignore[union-attr]
+    top = None if high is None or float(high) == float(low) else float(high)
+    return {"delta": float(low), "delta_high": top}
+
+
+_OPTIONS: dict[str, dict[str, _Option]] = {
+    "brown": {"blur": _Option("PIXELS", _NUMBER, lambda text: {"blur": float(text)})},
+    "correlated": {"kernel": _Option("SIDE", r"\d+", lambda text: {"kernel": int(text)})},
+    "heteroscedastic": {"delta": _Option("LEVEL", _LEVEL.pattern, _range)},
+}
+"""Name of a law -> its options with a value."""
+_WORDS = {
+    "gaussian": ("official",),
+    "heteroscedastic": ("official",),
+    "multivariate": ("fixed", "official"),
+}
+"""Name of a law -> the words that it knows beside `clip`."""
 
 
 def parse(text: str) -> Law:
     """The law that `NAME:LEVEL[:OPTION...]` names.
 
     LEVEL is a number, or LOW-HIGH for one level per image; an option is `clip`, for `brown`
-    also `blur=PIXELS`, for `correlated` `kernel=SIDE`. `parse(law.name) == law`.
+    also `blur=PIXELS`, for `correlated` `kernel=SIDE`, for `heteroscedastic` `delta=LEVEL`, for
+    `multivariate` `fixed`; for the last two and `gaussian` `official`. `parse(law.name) == law`.
 
     Raises: LawError, which lists the known laws and the nearest name.
     """
@@ -72,15 +102,15 @@ def parse(text: str) -> Law:
 
 
 def _options(name: str, options: list[str]) -> dict[str, Any]:
-    own, read = _OPTIONS.get(name, ("", str))
+    own, words = _OPTIONS.get(name, {}), ("clip", *_WORDS.get(name, ()))
     values: dict[str, Any] = {}
     for option in options:
         key, _, value = option.partition("=")
-        if option == "clip":
-            values["clip"] = True
-        elif own and key == own and re.fullmatch(r"\d+" if read is int else _NUMBER, value):
-            values[key] = read(value)
+        if option in words:
+            values[option] = True
+        elif key in own and re.fullmatch(own[key].pattern, value):
+            values |= own[key].read(value)
         else:
-            known = f"clip, {own}={_UNITS[own]}" if own else "clip"
+            known = ", ".join([*words, *(f"{key}={known.shown}" for key, known in own.items())])
             raise LawError(f"unknown option {option!r}; known: {known}")
     return values

@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from minigrad.module import Module
 from zoo.objectives.base import Objective, split
+from zoo.objectives.blind_spot import BlindSpotLikelihood, BlindSpotMean
+from zoo.objectives.distillation import Distillation
 from zoo.objectives.regression import LOSSES, Regression
 
 
 class Entry(NamedTuple):
-    """An objective: its class, and the target it learns: "noisy", "clean", or "crafted"."""
+    """An objective.
 
-    make: type[Regression]
+    Attributes:
+        make: from network, loss and `settings`.
+        target: what it learns beside noisy pictures: "noisy", "clean", "crafted", or "none".
+        losses: those that it knows.
+        settings: names of the keyword arguments that it takes.
+    """
+
+    make: Callable[..., Objective]
     target: str
+    losses: tuple[str, ...] = tuple(LOSSES)
+    settings: tuple[str, ...] = ()
 
 
+_LIKELIHOODS = ("map", "dbsn")
+_LIKELIHOOD = ("batch", "noise_reward", "minimum")
 OBJECTIVES: dict[str, Entry] = {
     "noise2noise": Entry(Regression, "noisy"),
     "noise2clean": Entry(Regression, "clean"),
     "patch-craft": Entry(Regression, "crafted"),
+    "blind-spot-mu": Entry(BlindSpotMean, "none", ("mse", "half_squared_error"), ("batch",)),
+    "blind-spot-sigma": Entry(
+        partial(BlindSpotLikelihood, pretrain=True), "none", _LIKELIHOODS, _LIKELIHOOD
+    ),
+    "blind-spot": Entry(BlindSpotLikelihood, "none", _LIKELIHOODS, _LIKELIHOOD),
+    "distillation": Entry(Distillation, "clean", ("mse",), ("batch", "teacher", "noise")),
 }
 
 
-def create(name: str, network: Module, loss: str) -> Objective:
-    """The objective `name` around `network`.
+def create(name: str, network: Module, loss: str, **settings: Any) -> Objective:
+    """The objective `name` around `network`; of `settings` it takes those that it knows.
 
-    Raises ValueError for an unknown name; the known ones are told.
+    Raises ValueError for an unknown name or loss (the known ones are told), and what the objective
+    raises.
     """
-    return entry(name).make(network, loss)
+    found = entry(name)
+    if loss not in found.losses:
+        raise ValueError(f"loss: {name} knows {', '.join(found.losses)}, not {loss!r}")
+    return found.make(
+        network, loss, **{key: settings[key] for key in found.settings if key in settings}
+    )
 
 
 def entry(name: str) -> Entry:
@@ -38,4 +65,16 @@ def entry(name: str) -> Entry:
     return OBJECTIVES[name]
 
 
-__all__ = ["LOSSES", "OBJECTIVES", "Entry", "Objective", "Regression", "create", "entry", "split"]
+__all__ = [
+    "LOSSES",
+    "OBJECTIVES",
+    "BlindSpotLikelihood",
+    "BlindSpotMean",
+    "Distillation",
+    "Entry",
+    "Objective",
+    "Regression",
+    "create",
+    "entry",
+    "split",
+]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from minigrad.backend import Array, array_module
 from minigrad.optim import Optimiser
 from minigrad.wiring import Composite, same_form
+from zoo.architectures import Denoiser
 
 Batch = tuple[Array, ...]
 """The inputs of an objective's `wire`, batch along axis 0."""
@@ -21,6 +22,14 @@ class Objective(Composite):
     """
 
     network: Any
+    logged: ClassVar[tuple[str, ...]] = ("loss",)
+    """The names of the outputs of `wire`."""
+
+    def denoisers(self) -> dict[str, Denoiser]:
+        """What the run is judged by while this objective is at work: the network under the name "",
+        and whatever is to be compared with it under others.
+        """
+        return {"": self.network}
 
     def anneal(self, fraction: float) -> None:
         """Set what changes during training; `fraction` of the stage, 0 to 1, is done."""

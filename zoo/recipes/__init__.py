@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoo.recipes.config import RecipeError, from_toml, override, to_toml
 from zoo.recipes.schema import (
     Checkpoints,
+    Likelihood,
     Optimiser,
     PatchCraft,
     Recipe,
@@ -17,6 +18,7 @@ from zoo.recipes.table import get, list_recipes
 
 __all__ = [
     "Checkpoints",
+    "Likelihood",
     "Optimiser",
     "PatchCraft",
     "Recipe",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from math import inf
 from pathlib import Path
 from typing import get_type_hints
@@ -11,9 +12,10 @@ import numpy as np
 from minigrad.noise import Noise
 from zoo import noise, objectives, registry
 from zoo.data.images import SUFFIXES
+from zoo.objectives.distillation import SHARE
 from zoo.patch_craft.search import MOST_REACH
 from zoo.recipes.config import RecipeError, checked, unknown_key
-from zoo.recipes.schema import STORED, PatchCraft, Recipe, Sampler, Stage
+from zoo.recipes.schema import STORED, Likelihood, PatchCraft, Recipe, Sampler, Stage
 
 
 def check(recipe: Recipe) -> None:
@@ -38,6 +40,7 @@ def check(recipe: Recipe) -> None:
             _check_stored(stage, where, Path(str(recipe.data)))
         else:
             _check_sampled(stage, where, recipe.data)
+    _check_teacher(recipe)
     judged = recipe.validation
     _positive("validation.every", judged.every)
     _positive("validation.images", judged.images)
@@ -70,6 +73,16 @@ def _check_model(recipe: Recipe) -> None:
         checked(hints[key], value, f"model_args.{key}")
 
 
+def _check_teacher(recipe: Recipe) -> None:
+    taught = any("teacher" in objectives.entry(s.objective).settings for s in recipe.stages)
+    if taught and recipe.teacher is None:
+        raise RecipeError(
+            "teacher: distillation needs the weights of a blind-spot network; add --set teacher=RUN"
+        )
+    if recipe.teacher is not None and not taught:
+        raise RecipeError("teacher: only the objective 'distillation' has one")
+
+
 def _is_file_of_pairs(path: str | None) -> bool:
     """Whether `data` is a file, and not a folder of pictures."""
     if path is None or not Path(path).is_file():
@@ -91,6 +104,12 @@ def _check_stage(stage: Stage, where: str) -> None:
         objectives.entry(stage.objective)
     except ValueError as error:
         raise RecipeError(f"{where}.{error}") from error
+    known = objectives.entry(stage.objective).losses
+    if stage.loss not in known:
+        raise RecipeError(
+            f"{where}.loss: {stage.objective} knows {', '.join(known)}, not {stage.loss!r}"
+        )
+    _check_likelihood(stage, where)
     _check_optimiser(stage, where)
     sampler = stage.sampler
     _positive(f"{where}.sampler.size", sampler.size)
@@ -104,6 +123,22 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise RecipeError(f"{where}.sampler.gray: expected 0 to 1, got {sampler.gray}")
     if sampler.swap and objectives.entry(stage.objective).target != "noisy":
         raise RecipeError(f"{where}.sampler.swap: only noise2noise pairs can be exchanged")
+
+
+def _check_likelihood(stage: Stage, where: str) -> None:
+    how, settings = stage.likelihood, objectives.entry(stage.objective).settings
+    for name, default in dataclasses.asdict(Likelihood()).items():
+        value = getattr(how, name)
+        _at_least_zero(f"{where}.likelihood.{name}", value)
+        if value != default and name not in settings:
+            raise RecipeError(f"{where}.likelihood.{name}: {stage.objective} has no likelihood")
+    if how.minimum == 0:
+        raise RecipeError(f"{where}.likelihood.minimum: expected a number above 0, got 0")
+    if stage.objective == "distillation" and stage.batch // stage.micro_batches % SHARE:
+        raise RecipeError(
+            f"{where}.batch: distillation needs a multiple of {SHARE} images a micro-batch, got "
+            f"{stage.batch} in {stage.micro_batches}"
+        )
 
 
 def _check_sampled(stage: Stage, where: str, data: str | None) -> None:
@@ -122,6 +157,10 @@ def _check_sampled(stage: Stage, where: str, data: str | None) -> None:
             f"cut into {stage.micro_batches} micro_batches"
         )
     law = _law(f"{where}.sampler.noise", sampler.noise)
+    if law.repeats:
+        raise RecipeError(
+            f"{where}.sampler.noise: {law.name} is the same in every draw; it is for validation"
+        )
     if stage.loss == "masked_mse" and not _hides_pixels(law):
         raise RecipeError(f"{where}.loss: masked_mse needs a law that hides pixels, not {law.name}")
 
@@ -134,7 +173,7 @@ def _check_stored(stage: Stage, where: str, path: Path) -> None:
             f"{where}.sampler.noise: the pairs of {path.name} are noisy as they are: expected "
             f"{STORED!r}, got {sampler.noise!r}; add --set {where}.sampler.noise={STORED}"
         )
-    if objectives.entry(stage.objective).target != "noisy":
+    if objectives.entry(stage.objective).target not in ("noisy", "none"):
         raise RecipeError(
             f"{where}.objective: {stage.objective} needs clean targets, which {path.name} lacks"
         )
@@ -221,6 +260,8 @@ def _check_optimiser(stage: Stage, where: str) -> None:
     optimiser, schedule = stage.optimiser, stage.schedule
     for name in ("lr", "momentum", "weight_decay", "eps"):
         _at_least_zero(f"{where}.optimiser.{name}", getattr(optimiser, name))
+    for part, factor in optimiser.rates.items():
+        _at_least_zero(f"{where}.optimiser.rates.{part}", factor)
     if len(optimiser.betas) != 2 or not all(0 <= beta < 1 for beta in optimiser.betas):
         raise RecipeError(
             f"{where}.optimiser.betas: expected two numbers in [0, 1), got {optimiser.betas}"

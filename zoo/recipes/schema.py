@@ -7,7 +7,8 @@ None.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Value = str | int | float | bool | list[int] | list[float] | list[str]
@@ -19,7 +20,11 @@ STORED = "stored"
 
 @dataclass(frozen=True)
 class Optimiser:
-    """SGD, Adam or Adamax with PyTorch's meaning of every argument."""
+    """SGD, Adam or Adamax with PyTorch's meaning of every argument.
+
+    rates: factors on the learning rate of parts of the network, by name, such as `sigma_n = 10.0`;
+    0 leaves a part as it is.
+    """
 
     kind: Literal["sgd", "adam", "adamax"] = "sgd"
     lr: float = 0.1
@@ -28,6 +33,7 @@ class Optimiser:
     weight_decay: float = 0.0
     betas: tuple[float, ...] = (0.9, 0.999)  # Adam, Adamax
     eps: float = 1e-8  # Adam, Adamax
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,21 @@ class PatchCraft:
 
 
 @dataclass(frozen=True)
+class Likelihood:
+    """How the objectives `blind-spot` and `blind-spot-sigma` weigh the noise.
+
+    noise_reward: r of `MAPLoss` (gray, loss "map"): r sqrt(sigma_n) is taken off the loss, so that
+    of two splits of the variance the one with more noise wins. The authors' code mentions 0.1, and
+    runs without.
+    minimum: the least determinant of a covariance that the logarithm takes (colour); 1e-6 in the
+    authors' code, below which lies all noise of less than 25 of 255.
+    """
+
+    noise_reward: float = 0.0
+    minimum: float = 1e-18
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stretch of training: an objective, its data, its optimiser.
 
@@ -120,13 +141,14 @@ class Stage:
 
     steps: int
     objective: str = "noise2noise"
-    loss: Literal["mse", "half_squared_error", "l1", "l0", "masked_mse"] = "mse"
+    loss: Literal["mse", "half_squared_error", "l1", "l0", "masked_mse", "map", "dbsn"] = "mse"
     batch: int = 32
     micro_batches: int = 1
     statistics: Literal["batch", "running"] = "batch"
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     sampler: Sampler = Sampler()
+    likelihood: Likelihood = Likelihood()
     log_every: int = 25  # steps
 
 
@@ -164,6 +186,8 @@ class Recipe:
     data: folder of pictures, or file of stored pairs; None for the bundled photographs.
     start: weights that training begins with: a file, a run folder, or the name of bundled weights;
     None for random ones.
+    teacher: weights of the blind-spot network that the objective `distillation` learns from, named
+    in the same ways.
     """
 
     name: str
@@ -174,6 +198,7 @@ class Recipe:
     seed: int = 0
     data: str | None = None
     start: str | None = None
+    teacher: str | None = None
     dtype: Literal["float32", "float64"] = "float32"
     patch_craft: PatchCraft | None = None
     validation: Validation = Validation()
@@ -183,6 +208,13 @@ class Recipe:
     def steps(self) -> int:
         """Optimiser steps over all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    def with_weights(self, change: Callable[[str], str]) -> Recipe:
+        """The recipe with the names of weights, as far as it has any, changed."""
+        start, teacher = (
+            None if name is None else change(name) for name in (self.start, self.teacher)
+        )
+        return replace(self, start=start, teacher=teacher)
 
     @property
     def stored_pairs(self) -> bool:

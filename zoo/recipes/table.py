@@ -7,7 +7,7 @@ import difflib
 import fnmatch
 from pathlib import Path
 
-from zoo.recipes import gaussian, noise2noise, patch_craft
+from zoo.recipes import dbsn, gaussian, noise2noise, patch_craft
 from zoo.recipes.config import RecipeError, from_toml
 from zoo.recipes.schema import Recipe
 
@@ -15,7 +15,12 @@ _LARGEST = 1_000_000  # bytes of a recipe file
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (*noise2noise.RECIPES, *gaussian.RECIPES, *patch_craft.RECIPES)
+    for recipe in (
+        *noise2noise.RECIPES,
+        *gaussian.RECIPES,
+        *patch_craft.RECIPES,
+        *dbsn.RECIPES,
+    )
 }
 
 
@@ -27,7 +32,7 @@ def list_recipes(pattern: str = "*") -> list[str]:
 def get(name: str | Path) -> Recipe:
     """The recipe of that name, or the one in a TOML file (a path that ends in .toml).
 
-    A relative `data` or `start` in a file is meant from the folder of that file.
+    A relative `data`, `start` or `teacher` in a file is meant from the folder of that file.
 
     Raises RecipeError: unknown name (the nearest are told), unreadable or wrong file.
     """
@@ -38,9 +43,12 @@ def get(name: str | Path) -> Recipe:
         recipe = from_toml(_text(path), where=str(path))
         if recipe.data is not None:
             recipe = dataclasses.replace(recipe, data=str((path.parent / recipe.data).resolve()))
-        if recipe.start is not None and (path.parent / recipe.start).exists():
-            recipe = dataclasses.replace(recipe, start=str((path.parent / recipe.start).resolve()))
-        return recipe
+
+        def below(name: str) -> str:  # else the name of bundled weights
+            found = path.parent / name
+            return str(found.resolve()) if found.exists() else name
+
+        return recipe.with_weights(below)
     near = difflib.get_close_matches(str(name), RECIPES, n=3, cutoff=0.3) or sorted(RECIPES)
     raise RecipeError(
         f"unknown recipe {str(name)!r}: nearest are {', '.join(near)}; or give a .toml file"

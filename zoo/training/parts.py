@@ -1,11 +1,15 @@
-"""What a recipe names, made: the network, the optimiser, the schedule."""
+"""What a recipe names, made: network, teacher, objective, optimiser, schedule."""
 
 from __future__ import annotations
+
+import dataclasses
+from typing import Any
 
 import numpy as np
 
 from minigrad import CheckpointError, checkpoint
 from minigrad.module import Parameter
+from minigrad.noise import Noise
 from minigrad.optim import SGD, Adam, Adamax, Optimiser
 from minigrad.schedule import (
     ConstantLR,
@@ -16,10 +20,12 @@ from minigrad.schedule import (
     ReduceLROnPlateau,
 )
 from minigrad.schedule import Schedule as LearningRate
-from zoo import registry
+from zoo import objectives, registry
 from zoo.architectures import Denoiser
 from zoo.inference.weights import weights_file
+from zoo.objectives.base import Objective
 from zoo.recipes.config import RecipeError
+from zoo.recipes.schema import Optimiser as OptimiserSettings
 from zoo.recipes.schema import Recipe, Stage
 
 
@@ -89,15 +95,79 @@ def choose_statistics(stage: Stage, made: Denoiser) -> None:
         norm.eval()
 
 
-def optimiser(stage: Stage, parameters: list[Parameter]) -> Optimiser:
-    """The stage's optimiser of these parameters."""
+def teacher(recipe: Recipe) -> Denoiser | None:
+    """The network that the recipe's student learns from; None where it names none.
+
+    Raises RecipeError: no such file, or no network of the zoo.
+    """
+    if recipe.teacher is None:
+        return None
+    try:
+        path = weights_file(recipe.teacher)
+        if path is None:
+            raise RecipeError(f"teacher: {recipe.teacher}: no such file, run or bundled weights")
+        return registry.load(path).astype(recipe.dtype)
+    except (OSError, CheckpointError) as error:
+        raise RecipeError(f"teacher: {recipe.teacher}: {' '.join(str(error).split())}") from error
+
+
+def objective(recipe: Recipe, number: int, made: Denoiser, teaching: Denoiser | None) -> Objective:
+    """The objective of stage `number` around the network.
+
+    Raises RecipeError: it does not go with the network or the teacher.
+    """
+    stage = recipe.stages[number]
+    settings = dataclasses.asdict(stage.likelihood) | {
+        "batch": stage.batch,
+        "teacher": teaching,
+        "noise": Noise(Noise(recipe.seed).fold_in(7).fold_in(number).seed),
+    }
+    try:
+        return objectives.create(stage.objective, made, stage.loss, **settings)
+    except ValueError as error:
+        raise RecipeError(f"stages.{number}: {error}") from error
+
+
+def check_stages(recipe: Recipe, made: Denoiser, teaching: Denoiser | None) -> None:
+    """Raise RecipeError now for a stage that could not begin when it is its turn."""
+    for number, stage in enumerate(recipe.stages):
+        objective(recipe, number, made, teaching)
+        optimiser(stage, made)
+
+
+def optimiser(stage: Stage, made: Denoiser) -> tuple[Optimiser, list[float]]:
+    """The stage's optimiser of the network's parameters, and for each of its groups the factor on
+    the learning rate.
+
+    Raises RecipeError: a rate for a part that the network does not have, or nothing to train.
+    """
     how = stage.optimiser
+    named = made.named_parameters()
+    groups: dict[str, list[Parameter]] = {part: [] for part in ("", *how.rates)}
+    for key, parameter in named.items():
+        part = next((part for part in how.rates if key.startswith(f"{part}.")), "")
+        groups[part].append(parameter)
+    for part in how.rates:
+        if not groups[part]:
+            known = ", ".join(made.children())
+            raise RecipeError(
+                f"stages: optimiser.rates.{part}: no part of the network; its parts: {known}"
+            )
+    factors = {"": 1.0, **how.rates}
+    trained = [part for part, members in groups.items() if members and factors[part] > 0]
+    if not trained:
+        raise RecipeError("stages: optimiser.rates: all parts are left as they are")
+    params = [{"params": groups[part]} for part in trained]
+    return _optimiser(how, params), [factors[part] for part in trained]
+
+
+def _optimiser(how: OptimiserSettings, params: list[dict[str, Any]]) -> Optimiser:
     if how.kind != "sgd":
         kind = {"adam": Adam, "adamax": Adamax}[how.kind]
         betas = (how.betas[0], how.betas[1])
-        return kind(parameters, how.lr, betas, how.eps, how.weight_decay)
+        return kind(params, how.lr, betas, how.eps, how.weight_decay)
     return SGD(
-        parameters,
+        params,
         how.lr,
         momentum=how.momentum,
         weight_decay=how.weight_decay,

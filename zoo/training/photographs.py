@@ -52,7 +52,7 @@ class PhotographFeed:
         """`batch(step)` of stage `number`: a pure function of the stage's own step 0, 1, ..."""
         stage = self._recipe.stages[number]
         sampler = stage.sampler
-        noisy = objectives.entry(stage.objective).target == "noisy"
+        target = objectives.entry(stage.objective).target
         law = noise.parse(sampler.noise)
         pairs = data.PairSampler(
             self._train.at_scales(sampler.scales, least=law.scale * sampler.size),
@@ -60,7 +60,7 @@ class PhotographFeed:
             batch=stage.batch,
             size=sampler.size,
             seed=self._recipe.seed + (number << 64),  # stages draw from streams of their own
-            objective="noise2noise" if noisy else "noise2clean",
+            objective="noise2noise" if target == "noisy" else "noise2clean",
             augment=sampler.augment,
             recolour=sampler.recolour,
             gray=sampler.gray,
@@ -71,7 +71,8 @@ class PhotographFeed:
 
         def batch(step: int) -> Batch:
             found = pairs.batch(step)
-            arrays: Batch = (found.input, found.target)
+            # Who learns from noisy pictures alone is given nothing else.
+            arrays: Batch = (found.input,) if target == "none" else (found.input, found.target)
             if masked:
                 # The clean picture is valid everywhere.
                 whole = np.ones_like(found.target[:, :1])

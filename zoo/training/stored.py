@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo import data
+from zoo import data, objectives
 from zoo.data import FixedSampler, to_unit
 from zoo.objectives.base import Batch
 from zoo.progress import Progress
@@ -76,8 +76,12 @@ class StoredFeed:
             swap=stage.sampler.swap,
         )
 
+        alone = objectives.entry(stage.objective).target == "none"
+
         def batch(step: int) -> Batch:
             found = pairs.batch(step)
+            if alone:
+                return (found.input.astype(dtype, copy=False),)
             return found.input.astype(dtype, copy=False), found.target.astype(dtype, copy=False)
 
         return batch

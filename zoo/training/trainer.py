@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.backend import module_for, to_device
+from minigrad.backend import module_for, to_device, to_host
 from minigrad.replay import noises
-from zoo import objectives, registry
+from zoo import registry
 from zoo.machine import differences, environment
-from zoo.objectives.base import Batch, Objective, split
+from zoo.objectives.base import Batch, split
 from zoo.progress import Progress
 from zoo.recipes.config import first_difference, from_toml, to_toml
 from zoo.recipes.schema import Recipe
@@ -58,6 +58,8 @@ class Trainer:
         self.xp = module_for(device)
         self.environment = environment(device)
         self.network = parts.network(recipe).to(device)
+        self.teacher = parts.teacher(recipe)
+        parts.check_stages(recipe, self.network, self.teacher)
         self.feed = feed(recipe, self.network)
         self.validation = self.feed.validation
         self.position = Position()
@@ -84,16 +86,17 @@ class Trainer:
         self.number = number
         self.stage = stage = self.recipe.stages[number]
         self.first = sum(s.steps for s in self.recipe.stages[:number])
-        self.objective: Objective = objectives.create(stage.objective, self.network, stage.loss)
+        self.objective = parts.objective(self.recipe, number, self.network, self.teacher)
         self.objective.astype(self.recipe.dtype).to(self.device)
         parts.choose_statistics(stage, self.network)
-        self.optimiser = parts.optimiser(stage, self.network.parameters())
+        self.optimiser, self.factors = parts.optimiser(stage, self.network)
         self.schedule = parts.schedule(stage)
         self.batches = Ahead(self.feed.batches(number))
         self._clear_watch()
 
     def _clear_watch(self) -> None:
-        self.total = self.xp.zeros((), np.float64)  # of the losses since the last log line
+        # Of the objective's outputs since the last log line.
+        self.total = self.xp.zeros(len(self.objective.logged), np.float64)
         self.bad = self.xp.zeros((), np.int64)  # first step whose loss was not finite, 0 for none
 
     def _stage_at(self, step: int) -> int:
@@ -150,7 +153,9 @@ class Trainer:
         micro = self._parts(local)
         images = sum(len(part[0]) for part in micro)
         self.whole = False
-        self.optimiser.lr = self.schedule.lr(local)
+        self.rate = self.schedule.lr(local)
+        for group, factor in zip(self.optimiser.groups, self.factors, strict=True):
+            group["lr"] = factor * self.rate
         self.objective.anneal(local / stage.steps)
         for noise in noises(self.objective):  # a draw hangs on the step, not on the draws before it
             noise.at(self.position.step)
@@ -158,7 +163,7 @@ class Trainer:
         self.position.step += 1
         self.position.images += images
         loss, step = outputs[0], self.position.step
-        self.total += loss
+        self.total += self.xp.stack(outputs)
         self.bad = self.xp.where((self.bad == 0) & ~self.xp.isfinite(loss), step, self.bad)
         local += 1
         ends = local == stage.steps
@@ -178,19 +183,28 @@ class Trainer:
         return split(arrays, self.stage.micro_batches)
 
     def _log(self, local: int, record: bool) -> None:
-        """One line: the mean loss since the line before."""
+        """One line: the mean loss, and what else the objective tells, since the line before."""
         since = (local - 1) % self.stage.log_every + 1
-        loss = float(self.total) / since
-        self.total = self.xp.zeros((), np.float64)
+        means = (to_host(self.total) / since).tolist()
+        told = dict(zip(self.objective.logged, means, strict=True))
+        self.total = self.xp.zeros_like(self.total)
         if not record:
             return
         self._stop_if_bad()
-        self.run.log.write(self._line("train", loss=loss, lr=self.optimiser.lr))
+        self.run.log.write(self._line("train", **told, lr=self.rate))
         self.run.timing.write(self._time("train"))
-        self.progress.show(loss=loss)
+        self.progress.show(loss=told["loss"])
 
     def _judge(self) -> dict[str, float]:
-        return judge(self.network, self.validation, self.recipe.validation.batch)
+        """The network's metrics, and under names with an ending those of what it is compared with.
+
+        While the network is trained in parts it is judged by the part that is.
+        """
+        found: dict[str, float] = {}
+        for name, denoiser in self.objective.denoisers().items():
+            metrics = judge(denoiser, self.validation, self.recipe.validation.batch)
+            found |= {f"{key}_{name}" if name else key: value for key, value in metrics.items()}
+        return found
 
     def _validate(self, record: bool) -> None:
         """Judge the network on the validation set and tell the schedule."""
@@ -264,7 +278,8 @@ class Trainer:
     def _require_same(self, state: dict[str, Any]) -> None:
         """The recipe and the contents of the pictures, wherever these are now."""
         then = from_toml(state["recipe"], "the checkpoint's recipe")
-        moved = dataclasses.replace(then, data=self.recipe.data, start=self.recipe.start)
+        own = self.recipe
+        moved = dataclasses.replace(then, data=own.data, start=own.start, teacher=own.teacher)
         told = first_difference(moved, self.recipe)
         if told:
             raise TrainError(
@@ -288,7 +303,7 @@ class Trainer:
         self.objective.load_state_dict(_under("objective", arrays))
         self.optimiser.load_state_dict(_under("optimiser", arrays))
         self.schedule.load_state_dict(state["schedule"])
-        self.total = to_device(arrays["loop.total"], self.device)
+        self.total = to_device(arrays["loop.total"].reshape(-1), self.device)
         self.position = Position(**{name: state[name] for name in vars(Position())})
         self.saved = self.position.step
         self.changed = differences(state["environment"], self.environment)
@@ -306,8 +321,8 @@ class Trainer:
     def _write_weights(self, judged: dict[str, float]) -> None:
         """Write model.safetensors for `zoo.load`; `judged`: the metrics of these very weights."""
         position, recipe = self.position, self.recipe
-        data, start = (path and Path(path).name for path in (recipe.data, recipe.start))
-        named = dataclasses.replace(recipe, data=data, start=start)
+        named = recipe.with_weights(lambda path: Path(path).name)
+        named = dataclasses.replace(named, data=recipe.data and Path(recipe.data).name)
         text = {
             "noise": self.stage.sampler.noise,
             "recipe": to_toml(named),

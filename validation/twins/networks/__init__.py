@@ -7,7 +7,9 @@ from functools import partial
 
 from torch import nn
 
+from validation.twins.networks.dbsn import DBSNColor, DBSNGray
 from validation.twins.networks.dncnn import BFDnCNN, DnCNN, KairDnCNN, PCSTDnCNN
+from validation.twins.networks.mwcnn import MWCNN
 from validation.twins.networks.noise2noise import PReLUUNet, Simple, UNet
 from validation.twins.networks.staged import RCNN, SDenseNet
 from validation.twins.networks.unet import BFUNet
@@ -24,5 +26,8 @@ TWINS: dict[str, Callable[..., nn.Module]] = {
     "bf-rcnn": RCNN,
     "bf-sdensenet": SDenseNet,
     "pcst-dncnn": PCSTDnCNN,
+    "dbsn-gray": DBSNGray,
+    "dbsn-color": DBSNColor,
+    "mwcnn": MWCNN,
 }
 """For each name of the registry what makes its equal, with the same constructor arguments."""

@@ -1,0 +1,120 @@
+"""The two small networks beside D-BSN: how sure it is of its mean, and how much noise there is."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from minigrad import Composite, Conv2d, Module, Offset, ReLU, ReplaceZeros, Sequential
+from minigrad.checks import number, whole
+from zoo.architectures.dbsn import he_normal
+
+SHIFT, FLOOR = -4.0, 1e-3
+"""A raw estimate r of the noise stands for the standard deviation softplus(r + SHIFT) + FLOOR."""
+
+
+class SigmaMuNet(Composite):
+    """1x1 convolutions from the features of D-BSN to the raw entries of sigma_mu, ReLU between.
+
+    Shapes: (N, C, H, W) -> (N, outputs, H, W). Keys `conv.0`, `conv.2`, ...; with 3 layers of 16 at
+    C = 96: 1,841 parameters for one output, with 32: 4,259 for 3 and 4,358 for 6.
+    First weights: He-normal, biases 0; those of the last layer times `gain`.
+    Source: Wu et al., Unpaired learning of deep image denoising (2020), the authors' code.
+    """
+
+    def __init__(
+        self,
+        inputs: int = 96,
+        width: int = 16,
+        outputs: int = 1,
+        layers: int = 3,
+        gain: float = 1.0,
+        *,
+        dtype: Any = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """`layers` >= 1 counts the convolutions; a small `gain` begins with a small sigma_mu."""
+        layers = whole(layers, "layers", "SigmaMuNet", at_least=1)
+        gain = number(gain, "gain", "SigmaMuNet", above=0)
+        rng = np.random.default_rng() if rng is None else rng
+        widths = [inputs, *[width] * (layers - 1), outputs]
+        convs = _pointwise(widths, dtype, rng)
+        self.conv = Sequential(*_with_relus(convs))
+        he_normal(self, rng)
+        convs[-1].weight *= gain
+
+    def wire(self, features: Any) -> Any:
+        """The chain."""
+        return self.conv(features)
+
+
+class SigmaNNet(Composite):
+    """1x1 convolutions from a picture to the raw entries of sigma_n: each pixel by itself.
+
+        conv.0, ReLU, conv.2, ReLU, ..., conv_final, and then
+        gray: + 3e-4;  colour: exact zeros become 1e-4
+
+    Shapes: (N, C, H, W) -> (N, outputs, H, W). With 5 layers: 865 parameters for gray at width 16,
+    3,265 at 32; 3,395 for colour with 3 outputs at 32, 3,494 with 6.
+    First weights: He-normal, biases 0; `conv_final` is 0 in gray and PyTorch's own in colour. The
+    gray network therefore begins with the noise level 4.88/255. With `start` both begin with 0 and
+    a bias for which the level is `start`/255.
+    Source: Wu et al., Unpaired learning of deep image denoising (2020), the authors' code; `start`
+        is ours.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        width: int = 16,
+        outputs: int = 1,
+        layers: int = 5,
+        start: float | None = None,
+        *,
+        dtype: Any = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """`layers` >= 1 counts the convolutions, `conv_final` too.
+
+        Raises:
+            ValueError: a number that cannot be; a `start` of at most 0.255, which is FLOOR.
+        """
+        layers = whole(layers, "layers", "SigmaNNet", at_least=1)
+        rng = np.random.default_rng() if rng is None else rng
+        gray = channels == 1
+        *convs, last = _pointwise([channels, *[width] * (layers - 1), outputs], dtype, rng)
+        self.conv = Sequential(*_with_relus(convs), *([ReLU()] if convs else []))
+        self.conv_final = last
+        self.last = Offset(3e-4) if gray else ReplaceZeros(1e-4)
+        he_normal(self.conv, rng)
+        if gray or start is not None:
+            raw = 0.0 if start is None else _first_raw(start, outputs) - (3e-4 if gray else 0)
+            bias = np.broadcast_to(raw, outputs).astype(dtype)
+            last.set_parameters(weight=np.zeros_like(last.weight), bias=bias)
+
+    def wire(self, picture: Any) -> Any:
+        """The chain."""
+        return self.last(self.conv_final(self.conv(picture)))
+
+
+def _first_raw(start: float, outputs: int) -> np.ndarray:
+    """The raw entries for noise of standard deviation `start` of 255 in all channels."""
+    deviation = number(start, "start", "SigmaNNet", above=255 * FLOOR) / 255
+    if outputs == 6:  # the factor of a covariance: its diagonal
+        return deviation * np.array([1, 0, 0, 1, 0, 1])
+    return np.full(outputs, math.log(math.expm1(deviation - FLOOR)) - SHIFT)
+
+
+def _pointwise(widths: list[int], dtype: Any, rng: np.random.Generator) -> list[Conv2d]:
+    return [Conv2d(a, b, 1, dtype=dtype, rng=rng) for a, b in pairwise(widths)]
+
+
+def _with_relus(convs: list[Conv2d]) -> list[Module]:
+    """A ReLU between each two."""
+    layers: list[Module] = []
+    for conv in convs:
+        layers += [ReLU(), conv] if layers else [conv]
+    return layers
