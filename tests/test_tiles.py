@@ -58,7 +58,7 @@ def test_tiled_equals_whole(name: str) -> None:
             worst = bound * max(1.0, np.abs(expected).max())
             if dtype == np.float32 and name.startswith("dbsn"):  # larger inside than at its end
                 exact = whole(network(name, np.float64), image.astype(np.float64))
-                worst = max(worst, np.abs(expected - exact).max())
+                worst = max(worst, 2 * np.abs(expected - exact).max())  # of either pass
             assert error <= worst, f"{h} x {w}, tiles of {tile}, {dtype.__name__}"
 
 
