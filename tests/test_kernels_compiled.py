@@ -201,6 +201,22 @@ def test_numba_that_does_not_fit_is_not_used(monkeypatch: pytest.MonkeyPatch) ->
     assert not compiled.available.__wrapped__()
 
 
+def test_loops_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    from minigrad.kernels.numba_loops import loop
+
+    made = numba.njit
+
+    def refuse(*functions: Any, **how: Any) -> Any:
+        if how.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return made(*functions, **how)
+
+    monkeypatch.setattr(numba, "njit", refuse)
+    assert loop(lambda x: x + 1)(2) == 3
+
+
 def test_the_library_does_not_import_numba() -> None:
     code = "import sys, minigrad, zoo; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,12 +7,25 @@ costs more than a row of a small picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numba
 import numpy as np
 from numba import uint64
 
-loop = numba.njit(nogil=True, cache=True, error_model="numpy")
-"""Compiled at the first call for each dtype; runs without the interpreter lock."""
+
+def loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled at the first call for each dtype; runs without the interpreter lock.
+
+    What is compiled is kept beside the source or in the user's cache; where neither can be written,
+    nowhere.
+    """
+    try:
+        compiled = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # no place for a cache
+        compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    return compiled
 
 
 def readable(x: np.ndarray) -> np.ndarray:
