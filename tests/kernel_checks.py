@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 
 from minigrad.backend import Replaceable
@@ -109,6 +109,26 @@ def check(
         assert worst <= 4 * own + 2.0**-23 * scale, (
             f"float32 error {worst:.3g}, definition {own:.3g}"
         )
+
+
+def convolution(
+    shape: tuple[int, int, int, int],
+    window: Window,
+    k: int,
+    has_bias: bool,
+    layout: str,
+    rng: np.random.Generator,
+    fewer: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+    """x, weight, bias and dy of a convolution; dy of `fewer` windows than fit, if wanted."""
+    count = window.count(*shape[2:])
+    assume(min(count) > 0)
+    x, weight = noise(rng, shape, layout), noise(rng, (k, shape[1], *window.kernel))
+    bias = noise(rng, (k,)) if has_bias else None
+    if fewer:
+        m, q = (int(rng.integers(max(1, n - 2), n + 1)) for n in count)
+        count = m, q
+    return x, weight, bias, noise(rng, (shape[0], k, *count), layout)
 
 
 def largest(arg: Any) -> Any:

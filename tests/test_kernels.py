@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,11 +13,31 @@ import minigrad as mg
 from minigrad.backend import definitions_only
 from minigrad.layers import activation, conv, join, pool, resize
 from minigrad.windows import Window
-from tests.kernel_checks import check, few, largest, layouts, noise, pairs, seeds, shapes, windows
+from tests.kernel_checks import (
+    check,
+    convolution,
+    few,
+    largest,
+    layouts,
+    noise,
+    pairs,
+    seeds,
+    shapes,
+    windows,
+)
 
 pytest.importorskip("minigrad.kernels")
 
-from minigrad.kernels import numpy_flat, numpy_strided, numpy_winograd
+from minigrad.kernels import compiled, numpy_flat, numpy_strided, numpy_winograd
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_numba() -> Iterator[None]:
+    """The forms in NumPy; the compiled ones have a file of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "available", lambda: False)
+        yield
+
 
 # --------------------------------------------------------------------------- convolution
 
@@ -46,19 +66,14 @@ def test_convolution(
     strip: int,
     seed: int,
 ) -> None:
-    (n, c, h, w), rng = shape, np.random.default_rng(seed)
-    m, q = window.count(h, w)
-    assume(min(m, q) > 0)
-    x, weight = noise(rng, shape, layout), noise(rng, (k, c, *window.kernel))
-    bias = noise(rng, (k,)) if has_bias else None
-    fewer = rng.integers(max(1, m - 2), m + 1), rng.integers(max(1, q - 2), q + 1)
-    dy = noise(rng, (n, k, *map(int, fewer)), layout)  # fewer windows than fit
+    rng, size = np.random.default_rng(seed), shape[2:]
+    x, weight, bias, dy = convolution(shape, window, k, has_bias, layout, rng, fewer=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(numpy_flat, "STRIP", strip)
         patch.setattr(numpy_flat, "WIDTH", 1 + seed % 7)
         patch.setattr(numpy_strided, "BLOCK", strip)
         check(conv.conv2d, x, weight, bias, window, 1)
-        check(conv.conv2d_dx, dy, weight, window, 1, (h, w))
+        check(conv.conv2d_dx, dy, weight, window, 1, size)
         check(conv.conv2d_dw, dy, x, window, 1)
         if window.stride == (1, 1) and window.kernel != (1, 1):
             check(conv.conv2d_vjp, dy, x, weight, window, 1)
@@ -88,13 +103,9 @@ def test_convolution_with_fewer_products(
     block: tuple[int, int],
     seed: int,
 ) -> None:
-    (n, c, h, w), rng = shape, np.random.default_rng(seed)
+    rng, size = np.random.default_rng(seed), shape[2:]
     window = Window((3, 3), (1, 1), padding, dilation)
-    m, q = window.count(h, w)
-    assume(min(m, q) > 0)
-    x, weight = noise(rng, shape, layout), noise(rng, (k, c, 3, 3))
-    bias = noise(rng, (k,)) if has_bias else None
-    dy = noise(rng, (n, k, m, q), layout)
+    x, weight, bias, dy = convolution(shape, window, k, has_bias, layout, rng)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (
             ("CHANNELS", 1),
@@ -107,7 +118,7 @@ def test_convolution_with_fewer_products(
         numpy_winograd.blocks.cache_clear()
         for function, args in (
             (conv.conv2d, (x, weight, bias, window, 1)),
-            (conv.conv2d_dx, (dy, weight, window, 1, (h, w))),
+            (conv.conv2d_dx, (dy, weight, window, 1, size)),
             (conv.conv2d_dw, (dy, x, window, 1)),
             (conv.conv2d_vjp, (dy, x, weight, window, 1)),
         ):

@@ -10,12 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minigrad.layers import conv
 from minigrad.windows import Window
-from tests.kernel_checks import check, few, largest, layouts, noise, pairs, seeds, shapes, windows
+from tests.kernel_checks import (
+    check,
+    convolution,
+    few,
+    largest,
+    layouts,
+    noise,
+    pairs,
+    seeds,
+    shapes,
+    windows,
+)
 
 pytest.importorskip("minigrad.kernels")
 pytest.importorskip("numba")
@@ -47,20 +58,16 @@ def test_winograd(
     block: int,
     seed: int,
 ) -> None:
-    (n, c, h, w), rng = shape, np.random.default_rng(seed)
+    rng, size = np.random.default_rng(seed), shape[2:]
     window = Window((3, 3), (1, 1), padding, dilation)
-    m, q = window.count(h, w)
-    assume(min(m, q) > 0)
-    x, weight = noise(rng, shape, layout), noise(rng, (k, c, 3, 3))
-    bias = noise(rng, (k,)) if has_bias else None
-    dy = noise(rng, (n, k, m, q), layout)
+    x, weight, bias, dy = convolution(shape, window, k, has_bias, layout, rng)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("CHANNELS", 1), ("SIDE", 0), ("DILATED", 0), ("TILES", 1)):
             patch.setattr(numba_winograd, name, value)
         patch.setattr(numba_winograd, "SCRATCH", block)
         for function, args in (
             (conv.conv2d, (x, weight, bias, window, 1)),
-            (conv.conv2d_dx, (dy, weight, window, 1, (h, w))),
+            (conv.conv2d_dx, (dy, weight, window, 1, size)),
             (conv.conv2d_dw, (dy, x, window, 1)),
             (conv.conv2d_vjp, (dy, x, weight, window, 1)),
         ):
@@ -89,13 +96,8 @@ def test_unfolding(
     room: int,
     seed: int,
 ) -> None:
-    (n, c, h, w), rng = shape, np.random.default_rng(seed)
-    m, q = window.count(h, w)
-    assume(min(m, q) > 0)
-    x, weight = noise(rng, shape, layout), noise(rng, (k, c, *window.kernel))
-    bias = noise(rng, (k,)) if has_bias else None
-    fewer = rng.integers(max(1, m - 2), m + 1), rng.integers(max(1, q - 2), q + 1)
-    dy = noise(rng, (n, k, *map(int, fewer)), layout)  # fewer windows than fit
+    rng, size = np.random.default_rng(seed), shape[2:]
+    x, weight, bias, dy = convolution(shape, window, k, has_bias, layout, rng, fewer=True)
 
     def unfolds(*_: Any) -> Any:
         return numba_unfold
@@ -105,7 +107,7 @@ def test_unfolding(
         patch.setattr(numba_unfold, "PIXELS", 1)
         patch.setattr(numpy_register, "strided", unfolds)
         check(conv.conv2d, x, weight, bias, window, 1)
-        check(conv.conv2d_dx, dy, weight, window, 1, (h, w))
+        check(conv.conv2d_dx, dy, weight, window, 1, size)
         check(conv.conv2d_dw, dy, x, window, 1)
 
 

@@ -3,8 +3,7 @@
     L[(i, j, c), p] = x[c, s_h m + d_h i - top, s_w q + d_w j - left],   p = (m, q) of the strip
     y = W L        dw = dy L'        dx = the sums that L' W' dy says, added where L was read
 
-A strip has few enough pixels for L to stay in the second cache. The cotangent of the input with
-stride 1 is the convolution of dy with the flipped weight; else the products are added to dx by the
+A strip has few enough pixels for L to stay in the second cache. The products are added to dx by the
 strip that owns its rows: outputs that two strips need are multiplied twice.
 """
 
@@ -17,10 +16,11 @@ import numpy as np
 from numba import uint64
 
 from minigrad.kernels.numba_loops import clear, copy, copy_between_zeros, loop, readable
-from minigrad.kernels.numpy_conv import flip, matrix_of, ordered_sum
+from minigrad.kernels.numpy_conv import matrix_of, ordered_sum
+from minigrad.kernels.numpy_flat import part_length
 from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
-from minigrad.kernels.numpy_threads import scratch, share
+from minigrad.kernels.numpy_threads import runs, scratch, share
 from minigrad.windows import Pair, Window
 
 SCRATCH = 1 << 20  # bytes of an unfolded strip, about: the second cache
@@ -41,18 +41,15 @@ class Strip(NamedTuple):
 def strips(n: int, size: Pair, pixels: int) -> tuple[Strip, ...]:
     """Cut planes of `size` into strips of about so many pixels, by shape alone."""
     height, width = size
-    tall = _share(height, max(1, pixels // width))
-    each = _share(n, max(1, min(pixels // (height * width), -(-n // 2)))) if tall == height else 1
+    tall = part_length(height, max(1, pixels // width))
+    each = (
+        part_length(n, max(1, min(pixels // (height * width), -(-n // 2)))) if tall == height else 1
+    )
     return tuple(
         Strip(a, min(a + each, n), row, min(row + tall, height))
         for a in range(0, n, each)
         for row in range(0, height, tall)
     )
-
-
-def _share(length: int, most: int) -> int:
-    """The length of the longest of parts that are about equal and at most `most` long."""
-    return -(-length // -(-length // most))
 
 
 def _pixels(rows: int, itemsize: int) -> int:
@@ -95,13 +92,12 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window) -> np.ndarray:
     rows = c * window.kernel[0] * window.kernel[1]
     x, dy = readable(x), readable(dy)
     cut, told = strips(n, (height, width), _pixels(rows, x.itemsize)), _geometry(window)
-    each = -(-len(cut) // GROUPS)
+    groups = runs(len(cut), GROUPS)
 
     def work(job: int) -> np.ndarray:
-        # Summed within a group, so that few of these arrays are held at once.
         total = np.zeros((k, rows), dy.dtype)
         product = scratch("product", total.shape, dy.dtype)
-        for strip in cut[job * each : (job + 1) * each]:
+        for strip in cut[groups[job]]:
             n0, n1, r0, r1 = strip
             pixels = (n1 - n0) * (r1 - r0) * width
             unfolded = scratch("unfolded", (rows, pixels), x.dtype)
@@ -109,7 +105,7 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window) -> np.ndarray:
             total += matmul(_planes(dy, strip), unfolded.T, out=product)
         return total
 
-    total = ordered_sum(share(work, -(-len(cut) // each)))
+    total = ordered_sum(share(work, len(groups)))
     return total.reshape(k, *window.kernel, c).transpose(0, 3, 1, 2)
 
 
@@ -127,8 +123,6 @@ def _planes(dy: np.ndarray, strip: Strip) -> np.ndarray:
 
 def conv2d_dx(dy: np.ndarray, weight: np.ndarray, window: Window, size: Pair) -> np.ndarray:
     """dy (N, K, M, Q), weight (K, C, k_h, k_w) -> (N, C, *size)."""
-    if window.stride == (1, 1):
-        return conv2d(dy, flip(weight), None, _flipped(window), size)
     (n, k, count, width), (c, kh, kw) = dy.shape, weight.shape[1:]
     rows, top, (stride, _) = c * kh * kw, window.padding[0], window.stride
     reach = (kh - 1) * window.dilation[0]
@@ -149,16 +143,6 @@ def conv2d_dx(dy: np.ndarray, weight: np.ndarray, window: Window, size: Pair) ->
 
     share(work, len(cut))
     return dx
-
-
-def _flipped(window: Window) -> Window:
-    """The window, with stride 1, through which dx reads dy."""
-    (down, right), (top, bottom, left, right_border) = (
-        tuple((k - 1) * d for k, d in zip(window.kernel, window.dilation, strict=True)),
-        window.padding,
-    )
-    border = down - top, down - bottom, right - left, right - right_border
-    return Window(window.kernel, (1, 1), border, window.dilation)
 
 
 def _phases(window: Window, x: np.ndarray) -> np.ndarray:

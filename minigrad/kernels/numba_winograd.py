@@ -26,9 +26,9 @@ from minigrad.kernels.numba_loops import (
     readable,
 )
 from minigrad.kernels.numpy_conv import flip, ordered_sum
-from minigrad.kernels.numpy_flat import Taps
+from minigrad.kernels.numpy_flat import Taps, part_length
 from minigrad.kernels.numpy_memory import empty
-from minigrad.kernels.numpy_threads import scratch, share
+from minigrad.kernels.numpy_threads import runs, scratch, share
 from minigrad.kernels.numpy_winograd import filters_of, of_filters
 from minigrad.windows import Pair
 
@@ -48,63 +48,7 @@ def pays(taps: Taps, weight: tuple[int, ...], count: Pair) -> bool:
     return taps.kernel == (3, 3) and not small and numba_blas.FOUND
 
 
-class Block(NamedTuple):
-    """Images n0..n1 - 1 of y, of one phase of a dilated convolution, in tiles of 2x2 outputs.
-
-    row, column, rows, columns: the tiles. top, left: how far before the first pixel of x's phase
-    the tile (0, 0) of the plane begins to read. y_phase, x_phase: first row and column of either.
-    """
-
-    n0: int
-    n1: int
-    row: int
-    column: int
-    rows: int
-    columns: int
-    top: int
-    left: int
-    y_phase: Pair
-    x_phase: Pair
-
-    @property
-    def length(self) -> int:
-        """Tiles, the idle ones with them."""
-        return (self.n1 - self.n0) * self.rows * (self.columns + 1)
-
-
-@lru_cache(maxsize=1024)
-def blocks(n: int, count: Pair, taps: Taps, tiles: int) -> tuple[Block, ...]:
-    """Cut the work into blocks of about `tiles` tiles, by shape alone."""
-    (down, right), cut = taps.dilation, []
-    for i in range(min(down, count[0])):
-        for j in range(min(right, count[1])):
-            # Output d a + i reads the rows d (a + t) + i - top, all of the phase r of x.
-            r, s = (i - taps.top) % down, (j - taps.left) % right
-            top, left = (r + taps.top - i) // down, (s + taps.left - j) // right
-            rows = -(-len(range(i, count[0], down)) // 2)
-            columns = -(-len(range(j, count[1], right)) // 2)
-            wide = _share(columns, tiles)
-            high = _share(rows, max(1, tiles // (wide + 1)))
-            each = max(1, tiles // (high * (wide + 1))) if (high, wide) == (rows, columns) else 1
-            each = _share(n, min(each, max(1, -(-n // 2))))  # work for two threads
-            cut += [
-                Block(
-                    a, min(a + each, n), row, column, min(high, rows - row),
-                    min(wide, columns - column), top, left, (i, j), (r, s),
-                )
-                for a in range(0, n, each)
-                for row in range(0, rows, high)
-                for column in range(0, columns, wide)
-            ]  # fmt: skip
-    return tuple(cut)
-
-
-def _share(length: int, most: int) -> int:
-    """The length of the longest of parts that are about equal and at most `most` long."""
-    return -(-length // -(-length // most))
-
-
-_RECORD = np.dtype(
+_BLOCK = np.dtype(
     [
         (name, np.int64)
         for name in (
@@ -113,43 +57,65 @@ _RECORD = np.dtype(
         )
     ]
 )
-"""What the compiled loops are told of a block. pitch: tiles in a row, the idle one with them. top,
-left: counted from the block's own first tile. y_row, ...: the phases. down, right: the dilation.
+"""A block: images n0..n1 - 1 of y, of one phase of a dilated convolution, in tiles of 2x2 outputs.
+
+row, column, rows: its tiles; pitch: those in a row, the idle one with them. top, left: how far
+before the first pixel of x's phase its first tile begins to read. y_row, y_column, x_row, x_column:
+the first pixel of either phase. down, right: the dilation.
 """
 
 
-@lru_cache(maxsize=1024)
-def records_of(cut: tuple[Block, ...], dilation: Pair) -> np.ndarray:
-    """A record for each block."""
-    told = [
-        (
-            *(block.n0, block.n1, block.row, block.column, block.rows, block.columns + 1),
-            *(block.top - 2 * block.row, block.left - 2 * block.column),
-            *(*block.y_phase, *block.x_phase, *dilation),
-        )
-        for block in cut
-    ]
-    return np.array(told, _RECORD)
-
-
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """Blocks, those of each job, and what a thread needs room for."""
 
-    records: np.ndarray
+    blocks: np.ndarray
     jobs: list[slice]
-    length: int  # of the longest block
+    length: int  # tiles of the longest block, the idle ones with them
     lines: int  # numbers of a plane on its way through the transforms
 
 
-def _plan(n: int, c: int, k: int, count: Pair, taps: Taps, itemsize: int, groups: int) -> _Plan:
-    tiles = max(TILES, SCRATCH // (16 * (c + k) * itemsize))
-    cut = blocks(n, count, taps, tiles)
-    each = -(-len(cut) // groups)
-    jobs = [slice(a, a + each) for a in range(0, len(cut), each)]
-    pitches = [(block.rows + 1) * (block.columns + 1) for block in cut]
-    lines = 12 * max(pitches) + 2 * max(block.columns + 1 for block in cut)
-    records = records_of(cut, taps.dilation)
-    return _Plan(records, jobs, max(block.length for block in cut), lines)
+@lru_cache(maxsize=1024)
+def plan(n: int, count: Pair, taps: Taps, tiles: int, jobs: int) -> Plan:
+    """Cut the work into blocks of about `tiles` tiles and at most so many jobs, by shape alone."""
+    (down, right), cut = taps.dilation, []
+    for i in range(min(down, count[0])):
+        for j in range(min(right, count[1])):
+            # Output d a + i reads the rows d (a + t) + i - top, all of the phase r of x.
+            r, s = (i - taps.top) % down, (j - taps.left) % right
+            top, left = (r + taps.top - i) // down, (s + taps.left - j) // right
+            rows = -(-len(range(i, count[0], down)) // 2)
+            columns = -(-len(range(j, count[1], right)) // 2)
+            wide = part_length(columns, tiles)
+            high = part_length(rows, max(1, tiles // (wide + 1)))
+            each = max(1, tiles // (high * (wide + 1))) if (high, wide) == (rows, columns) else 1
+            each = part_length(n, min(each, max(1, -(-n // 2))))  # work for two threads
+            cut += [
+                (
+                    *(a, min(a + each, n), row, column),
+                    *(min(high, rows - row), min(wide, columns - column) + 1),
+                    *(top - 2 * row, left - 2 * column, i, j, r, s, down, right),
+                )
+                for a in range(0, n, each)
+                for row in range(0, rows, high)
+                for column in range(0, columns, wide)
+            ]
+    found = np.array(cut, _BLOCK)
+    longest = ((found["n1"] - found["n0"]) * found["rows"] * found["pitch"]).max()
+    planes, pitches = (found["rows"] + 1) * found["pitch"], found["pitch"]
+    lines = 12 * planes.max() + 2 * pitches.max()
+    return Plan(found, runs(len(cut), jobs), int(longest), int(lines))
+
+
+def _plan(x: np.ndarray, k: int, count: Pair, taps: Taps, jobs: int) -> Plan:
+    """That of a convolution of x to K channels."""
+    tiles = max(TILES, SCRATCH // (16 * (x.shape[1] + k) * x.itemsize))
+    return plan(len(x), count, taps, tiles, jobs)
+
+
+def _room(how: Plan, c: int, k: int, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+    """This thread's memory: tiles of x, tiles of y, lines of a plane."""
+    sizes = {"u": 16 * c * how.length, "m": 16 * k * how.length, "lines": how.lines}
+    return tuple(scratch(f"winograd.{name}", (size,), dtype) for name, size in sizes.items())
 
 
 # --- the three convolutions -----------------------------------------------------------------------
@@ -163,15 +129,12 @@ def correlate(
     filters = readable(filters_of(weight))
     x, bias = readable(x), readable(np.zeros(k, x.dtype) if bias is None else bias)
     y = empty((n, k, *count), x.dtype)
-    plan = _plan(n, c, k, count, taps, x.itemsize, GROUPS)
+    how = _plan(x, k, count, taps, GROUPS)
 
     def work(job: int) -> None:
-        tiles = scratch("winograd.u", (16 * c * plan.length,), x.dtype)
-        products = scratch("winograd.m", (16 * k * plan.length,), x.dtype)
-        lines = scratch("winograd.lines", (plan.lines,), x.dtype)
-        _correlate(x, filters, bias, y, plan.records[plan.jobs[job]], tiles, products, lines)
+        _correlate(x, filters, bias, y, how.blocks[how.jobs[job]], *_room(how, c, k, x.dtype))
 
-    share(work, len(plan.jobs))
+    share(work, len(how.jobs))
     return y
 
 
@@ -182,19 +145,16 @@ def correlate_dx(dy: np.ndarray, weight: np.ndarray, taps: Taps, size: Pair) -> 
 
 def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
     """As `numpy_winograd.correlate_dw`."""
-    (n, k), c = dy.shape[:2], x.shape[1]
+    k, c = dy.shape[1], x.shape[1]
     dy, x = readable(dy), readable(x)
-    plan = _plan(n, c, k, dy.shape[2:], taps, x.itemsize, GROUPS // 2)
+    how = _plan(x, k, dy.shape[2:], taps, GROUPS // 2)
 
     def work(job: int) -> np.ndarray:
         total = np.zeros((16, k, c), dy.dtype)
-        tiles = scratch("winograd.u", (16 * c * plan.length,), x.dtype)
-        cotangents = scratch("winograd.m", (16 * k * plan.length,), x.dtype)
-        lines = scratch("winograd.lines", (plan.lines,), x.dtype)
-        _correlate_dw(dy, x, total, plan.records[plan.jobs[job]], tiles, cotangents, lines)
+        _correlate_dw(dy, x, total, how.blocks[how.jobs[job]], *_room(how, c, k, x.dtype))
         return total
 
-    return of_filters(ordered_sum(share(work, len(plan.jobs))))
+    return of_filters(ordered_sum(share(work, len(how.jobs))))
 
 
 @loop

@@ -21,7 +21,7 @@ Work is cut into strips, several small images or a rectangle of a large one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from math import prod
 
@@ -255,9 +255,10 @@ def correlate_dw(dy: np.ndarray, x: np.ndarray, taps: Taps) -> np.ndarray:
     return total.reshape(kh, kw, k, c).transpose(2, 3, 0, 1)
 
 
-def ordered_sum(parts: list[np.ndarray]) -> np.ndarray:
-    """The sum in list order, into the first."""
-    total = parts[0]
-    for part in parts[1:]:
+def ordered_sum(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum in their order, into the first."""
+    rest = iter(parts)
+    total = next(rest)
+    for part in rest:
         total += part
     return total

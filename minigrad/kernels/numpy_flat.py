@@ -167,7 +167,7 @@ def _strips(
         each, tall, wide = pixels // (m * q), m, q
         each = max(1, min(each, n if 2 * n * m * q < pixels else -(-n // 2)))
     else:
-        each, wide = 1, -(-q // -(-q // width))  # strips as alike as can be
+        each, wide = 1, part_length(q, width)
         tall = max(1, pixels // wide, down)
     return tuple(
         _strip(slice(a, min(a + each, n)), rows, columns, taps)
@@ -175,6 +175,11 @@ def _strips(
         for columns in _runs(q, w, wide, right, taps.left)
         for a in range(0, n, each)
     )
+
+
+def part_length(length: int, most: int) -> int:
+    """The length of the longest of parts that are as alike as can be and at most `most` long."""
+    return -(-length // -(-length // most))
 
 
 class Run(NamedTuple):

@@ -13,9 +13,10 @@ from math import prod
 import numpy as np
 
 from minigrad.kernels.numpy_conv import ordered_sum
+from minigrad.kernels.numpy_flat import part_length
 from minigrad.kernels.numpy_matmul import matmul
 from minigrad.kernels.numpy_memory import empty
-from minigrad.kernels.numpy_threads import share
+from minigrad.kernels.numpy_threads import runs, share
 from minigrad.windows import Pair, Window
 
 PIXELS = 2048  # of a stretch, at most
@@ -57,21 +58,19 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     (n, k, h, w), c = dy.shape, x.shape[1]
     left, right = dy.reshape(n, k, h * w), x.reshape(n, c, h * w)
     cut = _stretches(n, h * w)
-    each = -(-len(cut) // GROUPS)
+    groups = runs(len(cut), GROUPS)
 
     def work(job: int) -> np.ndarray:
-        # Summed within a group, so that few of these arrays are held at once.
-        return ordered_sum(
-            [
-                matmul(left[image, :, pixels], right[image, :, pixels].T)
-                for image, pixels in cut[job * each : (job + 1) * each]
-            ]
+        products = (
+            matmul(left[image, :, pixels], right[image, :, pixels].T)
+            for image, pixels in cut[groups[job]]
         )
+        return ordered_sum(products)
 
-    return ordered_sum(share(work, -(-len(cut) // each))).reshape(k, c, 1, 1)
+    return ordered_sum(share(work, len(groups))).reshape(k, c, 1, 1)
 
 
 def _stretches(n: int, length: int) -> list[tuple[int, slice]]:
     """The number of the image and the pixels of each, by shape alone."""
-    step = -(-length // -(-length // PIXELS))
+    step = part_length(length, PIXELS)
     return [(image, slice(a, a + step)) for image in range(n) for a in range(0, length, step)]

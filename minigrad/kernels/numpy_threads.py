@@ -151,6 +151,14 @@ def share(work: Callable[[int], T], jobs: int) -> list[T]:
         return answers
 
 
+def runs(count: int, most: int) -> list[slice]:
+    """0..count-1 in at most `most` runs, about equal: jobs that sum what they make, so that few
+    large arrays are held at once.
+    """
+    each = -(-count // most)
+    return [slice(a, a + each) for a in range(0, count, each)]
+
+
 def alone(work: Callable[[], T]) -> T:
     """`work()` with the BLAS at one thread. A thread that the BLAS once woke spins for tens of
     milliseconds on a core that the next layer needs.

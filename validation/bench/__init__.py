@@ -16,13 +16,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
 import torch
 
 import minigrad
-from validation.bench.page import benchmarks_page, geometric_mean
+from validation.bench.page import benchmarks_page
 from validation.bench.subjects import QUICK, SIDES, SUBJECTS
 from validation.report import Case
 from zoo import blas

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from validation.bench.subjects import SIDES, SUBJECTS
@@ -81,11 +82,3 @@ def _line(case: dict[str, Any], memory: bool) -> str:
         f"| {ratio['median']:.2f} ({ratio['p10']:.2f} to {ratio['p90']:.2f}) "
         f"| {last['median']:.2f} |" + (f" {words} |" if memory else "")
     )
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """exp(mean(log v))."""
-    product = 1.0
-    for value in values:
-        product *= value ** (1 / len(values))
-    return product
