@@ -31,7 +31,7 @@ from tests.kernel_checks import (
 pytest.importorskip("minigrad.kernels")
 pytest.importorskip("numba")
 
-from minigrad.kernels import compiled, numba_blas, numba_unfold, numba_winograd, numpy_register
+from minigrad.kernels import compiled, numba_blas, numba_direct, numba_winograd, numpy_register
 
 
 @few
@@ -62,7 +62,10 @@ def test_winograd(
     window = Window((3, 3), (1, 1), padding, dilation)
     x, weight, bias, dy = convolution(shape, window, k, has_bias, layout, rng)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("CHANNELS", 1), ("SIDE", 0), ("DILATED", 0), ("TILES", 1)):
+        for name, value in (
+            ("CHANNELS", 1),
+            *(("SIDE", 0), ("WIDE", 0), ("DILATED", 0), ("TILES", 1)),
+        ):
             patch.setattr(numba_winograd, name, value)
         patch.setattr(numba_winograd, "SCRATCH", block)
         for function, args in (
@@ -87,7 +90,7 @@ def test_winograd(
 )
 @example((1, 2, 1, 1), Window((3, 3), (2, 3), (4, 4, 4, 4)), 2, True, "rows", 1, 0)
 @example((2, 3, 9, 9), Window((4, 4), (3, 2), (1, 2, 0, 3), (2, 1)), 2, False, "gaps", 100, 0)
-def test_unfolding(
+def test_direct(
     shape: tuple[int, int, int, int],
     window: Window,
     k: int,
@@ -99,13 +102,17 @@ def test_unfolding(
     rng, size = np.random.default_rng(seed), shape[2:]
     x, weight, bias, dy = convolution(shape, window, k, has_bias, layout, rng, fewer=True)
 
-    def unfolds(*_: Any) -> Any:
-        return numba_unfold
+    def always(*_: Any) -> Any:
+        return numba_direct
+
+    def never(*_: Any) -> None:
+        return None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba_unfold, "SCRATCH", room)
-        patch.setattr(numba_unfold, "PIXELS", 1)
-        patch.setattr(numpy_register, "strided", unfolds)
+        patch.setattr(numba_direct, "SCRATCH", room)
+        patch.setattr(numba_direct, "PIXELS", 1)
+        patch.setattr(numpy_register, "direct", always)
+        patch.setattr(numpy_register, "winograd", never)
         check(conv.conv2d, x, weight, bias, window, 1)
         check(conv.conv2d_dx, dy, weight, window, 1, size)
         check(conv.conv2d_dw, dy, x, window, 1)
@@ -161,16 +168,21 @@ def test_forms_by_availability(monkeypatch: pytest.MonkeyPatch) -> None:
     for there in (True, False):
         monkeypatch.setattr(compiled, "available", lambda there=there: there)
         chosen += [
+            numpy_register.winograd(taps, (64, 64, 3, 3), (16, 16)),
             numpy_register.winograd(taps, (32, 32, 3, 3), (16, 16)),
             numpy_register.winograd(taps, (32, 32, 3, 3), (64, 64)),
-            numpy_register.strided(Window((3, 3), (2, 2))),
-            numpy_register.strided(Window((4, 4), (2, 2))),
-            numpy_register.strided(Window((4, 4), (2, 2), (0, 0, 0, 0), (2, 1))),
+            numpy_register.direct(window, (32, 32, 3, 3)),
+            numpy_register.direct(window, (32, 3, 3, 3)),
+            numpy_register.direct(Window((3, 3), (2, 2)), (3, 3, 3, 3)),
+            numpy_register.direct(Window((4, 4), (2, 2)), (3, 3, 4, 4)),
+            numpy_register.direct(Window((4, 4), (2, 2), (0, 0, 0, 0), (2, 1)), (3, 3, 4, 4)),
         ]
     names = [form and form.__name__.rpartition(".")[2] for form in chosen]
     assert names == [
-        *("numba_winograd", "numba_winograd", "numba_unfold", "numpy_phases", "numba_unfold"),
-        *(None, "numpy_winograd", "numpy_phases", "numpy_phases", None),
+        *("numba_winograd", None, "numba_winograd"),
+        *("numba_direct", None, "numba_direct", "numpy_phases", "numba_direct"),
+        *(None, None, "numpy_winograd"),
+        *(None, None, "numpy_phases", "numpy_phases", None),
     ]
 
 
@@ -178,7 +190,7 @@ def test_another_blas_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     taps = numpy_register.taps_of(Window((3, 3), (1, 1), (1, 1, 1, 1)))
     assert numba_blas.FOUND
     monkeypatch.setattr(numba_blas, "FOUND", False)
-    assert numpy_register.winograd(taps, (32, 32, 3, 3), (16, 16)) is None
+    assert numpy_register.winograd(taps, (64, 64, 3, 3), (16, 16)) is None
     for path in (None, _ctypes.__file__):
         monkeypatch.setattr(numba_blas, "blas_file", lambda path=path: path)
         assert not numba_blas._register()

@@ -34,17 +34,20 @@ from minigrad.windows import Pair
 
 SCRATCH = 1 << 20  # bytes of what a block transforms and multiplies, about: the second cache
 TILES = 64  # of a block, at least
-CHANNELS = 24  # fewer make the transforms dearer than what they save
-SIDE = 12  # of the smallest plane that is cut into tiles: others are mostly border
-DILATED = 24  # the same for a phase of a dilated filter, whose rows are gathered
+CHANNELS = 16  # fewer make the transforms dearer than what they save
+SIDE = 14  # of the smallest plane that is cut into tiles: others are mostly border
+WIDE = 40  # of the smallest one for few channels: below, at least MANY, those of x and y together
+MANY = 96
+DILATED = 40  # the smallest phase of a dilated filter, whose rows are gathered
 GROUPS = 16  # jobs at most; of the weight's cotangent half as many, each with a sum of its own
 
 
 def pays(taps: Taps, weight: tuple[int, ...], count: Pair) -> bool:
     """Whether this form is the fastest for a weight of this shape and planes of `count` outputs."""
-    widest = max(taps.dilation)
-    side = SIDE if widest == 1 else DILATED * widest
-    small = min(weight[:2]) < CHANNELS or min(count) < side
+    widest, channels = max(taps.dilation), weight[:2]
+    side = SIDE if sum(channels) >= MANY else WIDE
+    side = side if widest == 1 else DILATED * widest
+    small = min(channels) < CHANNELS or min(count) < side
     return taps.kernel == (3, 3) and not small and numba_blas.FOUND
 
 

@@ -7,9 +7,10 @@ Measurements: docs/decisions/0007-numpy-convolution.md
 2. 3x3, stride 1, many channels, large planes      -> numpy_winograd: fewer products
    (with numba: 5x5, fewer channels, small planes) -> numba_winograd: transforms compiled
    not where an exact sum is asked for: its sums hold more pixels, which cancel only to rounding
-3. stride 1, one group                             -> numpy_conv: half unfolded
-4. other strides without dilation, one group       -> numpy_phases: stride 1 on phases of x
-   (with numba: uneven or dilated ones)            -> numba_unfold: unfolding compiled
+3. (with numba: many channels, or a stride that leaves a remainder or is dilated)
+                                                   -> numba_direct: tiles read where the taps do
+4. stride 1, one group                             -> numpy_conv: half unfolded
+   other strides without dilation, one group       -> numpy_phases: stride 1 on phases of x
 5. the rest (groups, stride with dilation)         -> the definition
 """
 
@@ -64,8 +65,9 @@ def conv2d(
         form = None if exact else winograd(taps_of(window), weight.shape, count)
         if form is not None:
             return form.correlate(x, weight, bias, taps_of(window), count)
+    other = direct(window, weight.shape)
+    if other is None and window.stride == (1, 1):
         return numpy_conv.correlate(x, weight, bias, taps_of(window), count)
-    other = strided(window)
     return other.conv2d(x, weight, bias, window, count) if other else NotImplemented
 
 
@@ -89,8 +91,9 @@ def conv2d_dx(
         form = None if exact else winograd(taps_of(window), weight.shape, size)
         if form is not None:
             return form.correlate_dx(dy, weight, taps_of(window), size)
+    other = direct(window, weight.shape)
+    if other is None and window.stride == (1, 1):
         return numpy_conv.correlate_dx(dy, weight, taps_of(window), size)
-    other = strided(window)
     return other.conv2d_dx(dy, weight, window, size) if other else NotImplemented
 
 
@@ -103,13 +106,14 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window, groups: int) -> np.
         return numpy_pointwise.conv2d_dw(dy, x)
     if numpy_strided.covers(window):
         return numpy_strided.conv2d_dw(dy, x, window)
+    shape = dy.shape[1], x.shape[1], *window.kernel
     if window.stride == (1, 1):
-        shape = dy.shape[1], x.shape[1], *window.kernel
         form = winograd(taps_of(window), shape, dy.shape[2:])
         if form is not None:
             return form.correlate_dw(dy, x, taps_of(window))
+    other = direct(window, shape)
+    if other is None and window.stride == (1, 1):
         return numpy_conv.correlate_dw(dy, x, taps_of(window))
-    other = strided(window)
     return other.conv2d_dw(dy, x, window) if other else NotImplemented
 
 
@@ -127,6 +131,7 @@ def conv2d_vjp(
     elsewhere = (  # conv2d_dx and conv2d_dw
         window.stride != (1, 1)
         or numpy_strided.covers(window)
+        or direct(window, weight.shape) is not None
         or (not exact and winograd(taps, weight.shape, dy.shape[2:]) is not None)
     )
     if groups > 1 or elsewhere or _is_empty(dy, x, weight):
@@ -146,16 +151,19 @@ def winograd(taps: Taps, weight: tuple[int, ...], count: Pair) -> ModuleType | N
     return numpy_winograd if numpy_winograd.pays(taps, weight, count) else None
 
 
-def strided(window: Window) -> ModuleType | None:
-    """The form for a stride above 1. Taps that no stride divides make `numpy_phases` multiply
-    zeros; `numba_unfold` also takes a dilation.
+def direct(window: Window, weight: tuple[int, ...]) -> ModuleType | None:
+    """The form where `numpy_conv` would be slower or is for stride 1 alone. With numba: for many
+    channels, for a dilated stride and for one that does not divide the kernel (`numpy_phases` would
+    multiply zeros). Else `numpy_phases`, for a stride alone.
     """
+    strided, dilated = window.stride != (1, 1), window.dilation != (1, 1)
     uneven = any(k % s for k, s in zip(window.kernel, window.stride, strict=True))
-    if compiled.available() and (uneven or window.dilation != (1, 1)):
-        from minigrad.kernels import numba_unfold
+    if compiled.available():
+        from minigrad.kernels import numba_direct
 
-        return numba_unfold
-    return numpy_phases if window.dilation == (1, 1) else None
+        if uneven or (strided and dilated) or numba_direct.pays(weight):
+            return numba_direct
+    return numpy_phases if strided and not dilated else None
 
 
 def taps_of(window: Window) -> Taps:
