@@ -45,6 +45,7 @@ SCRATCH = 1 << 19  # bytes of what is turned at a time, about: half the second c
 PIXELS = 160  # of a strip, at least
 CHANNELS = 16  # fewer make the tiles mostly empty
 GROUPS = 16  # jobs at most; of the weight's cotangent half as many, each with a sum of its own
+FEWEST = 4  # jobs at least, where chunks of channels or taps can be shared out
 
 
 def pays(weight: tuple[int, ...]) -> bool:
@@ -170,6 +171,7 @@ def _correlate(
     numbers = np.stack((offsets, taps.places[:, 2]), 1)
     told = *taps.stride, *taps.phases, *taps.first, taps.reach[0], wide
     pixels = how.images * how.tall * grid[1] + ROWS  # of a phase of a strip
+    parts = runs(packed.shape[1], -(-FEWEST // len(how.jobs)))  # of the chunks
 
     def work(job: int) -> None:
         room = (
@@ -178,9 +180,11 @@ def _correlate(
             scratch("to", (pixels,), np.dtype(np.int64)),
             scratch("products", (pixels * ph * pw * len(first),), dtype),
         )
-        _strips(x, packed, first, y, how.strips[how.jobs[job]], numbers, taps.ends, told, *room)
+        strips, part = how.strips[how.jobs[job // len(parts)]], parts[job % len(parts)]
+        some = part.start, min(part.stop, packed.shape[1])
+        _strips(x, packed, some, first, y, strips, numbers, taps.ends, told, *room)
 
-    share(work, len(how.jobs))
+    share(work, len(how.jobs) * len(parts))
 
 
 def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window) -> np.ndarray:
@@ -197,14 +201,21 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window) -> np.ndarray:
     (sh, sw), (eh, ew) = window.stride, window.extent
     read = how.images * (sh * (how.tall - 1) + eh) * (sw * (width - 1) + ew)
 
+    parts = runs(taps, -(-FEWEST // len(how.jobs)))
+
     def work(job: int) -> np.ndarray:
-        total = np.zeros((taps, k_whole, c_whole), dy.dtype)
+        part = parts[job // len(how.jobs)]
+        some = part.start, min(part.stop, taps)
+        total = np.zeros((some[1] - some[0], k_whole, c_whole), dy.dtype)
         pixels = scratch("turned", (read * c_whole,), x.dtype)
         cotangents = scratch("products", (how.images * how.tall * width * k_whole,), x.dtype)
-        _conv2d_dw(dy, x, total, how.strips[how.jobs[job]], told, pixels, cotangents)
+        strips = how.strips[how.jobs[job % len(how.jobs)]]
+        _conv2d_dw(dy, x, total, some, strips, told, pixels, cotangents)
         return total[:, :k, :c]
 
-    total = ordered_sum(share(work, len(how.jobs)))
+    made = share(work, len(how.jobs) * len(parts))
+    sums = [ordered_sum(made[a : a + len(how.jobs)]) for a in range(0, len(made), len(how.jobs))]
+    total = np.concatenate(sums) if len(sums) > 1 else sums[0]
     return total.reshape(*window.kernel, k, c).transpose(2, 3, 0, 1)
 
 
@@ -221,16 +232,38 @@ def _geometry(window: Window) -> tuple[int, ...]:
 def _pack(weight, out):  # type: ignore[no-untyped-def]
     """(K, C, T) as (T, chunks of K, C, columns): zeros stay in the columns beyond K."""
     rows, channels, taps = weight.shape
-    chunk = out.shape[3]
+    chunk, flat = out.shape[3], out.reshape(-1)
+    vector, length = BYTES // out.itemsize, channels * taps
+    together = weight.strides[1] == taps * weight.itemsize and length >= vector
+    square = np.empty(vector * vector, out.dtype)
     for i in range(out.shape[1]):
-        for c in range(channels):
-            for t in range(taps):
-                for k in range(min(chunk, rows - i * chunk)):
-                    out[t, i, c, k] = weight[i * chunk + k, c, t]
+        for k in range(i * chunk, min(rows, (i + 1) * chunk), vector):
+            if together and k + vector <= rows:  # squares of `vector` rows and numbers of a row
+                for j in range(0, length, vector):
+                    u = min(j, length - vector)
+                    turn(
+                        weight,
+                        uint64(k * length + u),
+                        uint64(length),
+                        square,
+                        uint64(0),
+                        uint64(vector),
+                    )
+                    for r in range(vector):
+                        c, t = (u + r) // taps, (u + r) % taps
+                        to = uint64(((t * out.shape[1] + i) * channels + c) * chunk + k - i * chunk)
+                        for v in range(uint64(vector)):
+                            flat[to + v] = square[uint64(r * vector) + v]
+                continue
+            for c in range(channels):
+                for t in range(taps):
+                    for v in range(k, min(k + vector, rows)):
+                        out[t, i, c, v - i * chunk] = weight[v, c, t]
 
 
 @loop
-def _strips(x, packed, first, y, strips, taps, phases, told, turned, at, to, products):  # type: ignore[no-untyped-def]
+def _strips(x, packed, part, first, y, strips, taps, phases, told, turned, at, to, products):  # type: ignore[no-untyped-def]
+    """A part of the chunks of k, of some strips."""
     sh, sw, ph, _, top, left, reach, wide = told
     _, chunks, channels, chunk = packed.shape
     weight, room = packed.reshape(-1), len(first)
@@ -244,7 +277,7 @@ def _strips(x, packed, first, y, strips, taps, phases, told, turned, at, to, pro
                 at, to, (n1 - n0, m0, m1), phases[f], told, y.shape[2:], channels, room
             )
             some = taps[phases[f, 2] : phases[f, 3]]
-            for i in range(chunks):
+            for i in range(part[0], part[1]):
                 for p in range(uint64(0), uint64(pixels), uint64(ROWS)):
                     tile, of = fill(first, uint64(i * chunk)), places(at, p)
                     for t in range(len(some)):
@@ -253,7 +286,7 @@ def _strips(x, packed, first, y, strips, taps, phases, told, turned, at, to, pro
                             tile = step(tile, turned, of, a, weight, w)
                             w += uint64(chunk)
                     write(tile, products, places(to, p), uint64(i * chunk))
-        _turn_back(products, y, (n0, n1, r0, r1), room)
+        _turn_back(products, y, (n0, n1, r0, r1), (part[0] * chunk, part[1] * chunk), room)
 
 
 @loop
@@ -280,26 +313,26 @@ def _places(at, to, part, phase, told, size, channels, room):  # type: ignore[no
 
 
 @loop
-def _turn_back(products, y, strip, room):  # type: ignore[no-untyped-def]
-    """y of a strip from ((n, m, q), room)."""
+def _turn_back(products, y, strip, channels, room):  # type: ignore[no-untyped-def]
+    """Some channels of y of a strip from ((n, m, q), room)."""
     n0, n1, r0, r1 = strip
-    channels, _, width = y.shape[1:]
+    k0, k1, width = channels[0], min(channels[1], y.shape[1]), y.shape[3]
     vector, run, rows = BYTES // y.itemsize, width, r1 - r0  # pixels that touch in y
     if y.strides[2] == width * y.itemsize:
         run, rows = rows * width, 1
-    squares = y.strides[3] == y.itemsize and min(run, channels) >= vector
+    squares = y.strides[3] == y.itemsize and min(run, k1 - k0) >= vector
     apart = y.strides[1] // y.itemsize
     for n in range(n0, n1):
         for r in range(rows):
             of = ((n - n0) * rows + r) * run * room
             if not squares:
-                for k in range(channels):
+                for k in range(k0, k1):
                     for q in range(run):
                         y[n, k, r0 + r + q // width, q % width] = products[of + q * room + k]
                 continue
             to = (n * y.strides[0] + (r0 + r) * y.strides[2]) // y.itemsize
-            for i in range(0, channels, vector):
-                k = min(i, channels - vector)
+            for i in range(k0, k1, vector):
+                k = min(i, k1 - vector)
                 for j in range(0, run, vector):
                     q = min(j, run - vector)
                     begin, end = uint64(of + q * room + k), uint64(to + k * apart + q)
@@ -310,7 +343,8 @@ def _turn_back(products, y, strip, room):  # type: ignore[no-untyped-def]
 
 
 @loop
-def _conv2d_dw(dy, x, total, strips, told, pixels, cotangents):  # type: ignore[no-untyped-def]
+def _conv2d_dw(dy, x, total, taps, strips, told, pixels, cotangents):  # type: ignore[no-untyped-def]
+    """Of the taps from one to another, the sums over some strips: total (taps, K, C)."""
     kh, kw, stride, sideways, down, right, top, left = told
     k_whole, c_whole = total.shape[1:]
     width = dy.shape[3]
@@ -322,11 +356,11 @@ def _conv2d_dw(dy, x, total, strips, told, pixels, cotangents):  # type: ignore[
         tall = stride * (r1 - r0 - 1) + down * (kh - 1) + 1
         _turn(x, pixels, (n0, n1), (stride * r0 - top, tall), (-left, wide), c_whole)
         _turn(dy, cotangents, (n0, n1), (r0, r1 - r0), (0, width), k_whole)
-        for tap in range(kh * kw):
+        for tap in range(taps[0], taps[1]):
             i, j = tap // kw, tap % kw
             for c in range(0, c_whole, chunk):
                 for k in range(0, k_whole, ROWS):
-                    place = uint64((tap * k_whole + k) * c_whole + c)
+                    place = uint64(((tap - taps[0]) * k_whole + k) * c_whole + c)
                     tile, a = read(sums, rows, place), uint64(k)
                     for n in range(n1 - n0):
                         for m in range(r1 - r0):
