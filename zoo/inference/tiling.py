@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module, to_device, to_host
-from zoo.architectures import Denoiser, evaluating, pad_to_multiple
+from zoo.architectures import Denoiser, Place, evaluating, pad_to_multiple
 from zoo.inference.receptive import grid_of, multiple_of, receptive_field
 
 WORKING_BYTES = 1 << 30
@@ -148,6 +148,8 @@ def run(
         arguments["means"] = _surveyed(model, todo, crop, height * width)
     for done, box in enumerate(todo, start=1):
         (r0, _), (c0, _) = box.read
+        if not plan.whole:
+            arguments["place"] = Place(r0, box.read[1][0], len(rows), len(cols))
         clean = to_host(model.denoise(crop(box), **arguments))[0]  # (C, h, w)
         if clean.shape[0] != picture.shape[2]:
             raise ValueError(
