@@ -87,6 +87,7 @@ class ELBO(Objective):
     """
 
     logged = ELBOOutput._fields
+    judged_by_loss = True
 
     def __init__(
         self,
