@@ -179,7 +179,7 @@ def test_settings_that_do_not_go_together(camera: tuple[Path, Path], data: Path)
         (tiny.recipe(elbo=Elbo(free_bits=1.0)), "has no such bound"),
         (dataclasses.replace(tiny.recipe(), validation=Validation(metric="loss")), "metric"),
         (dataclasses.replace(recipe(), validation=Validation(patience=0)), "patience"),
-        (dataclasses.replace(tiny.recipe(sampler=stored), data=str(frames)), "needs targets"),
+        (dataclasses.replace(tiny.recipe(sampler=stored), data=str(frames)), "a single picture"),
         (
             dataclasses.replace(
                 recipe(sampler=dataclasses.replace(stored, gray=0.5)), data=str(frames)

@@ -15,6 +15,18 @@ CACHE = 256 << 20
 """Bytes of frames that are kept after they were read."""
 
 
+def official_corners(
+    height: int, width: int, patch: int, count: int, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, columns) of the corners of `count` patches of picture `number`, as the authors of HDN
+    and DivNoising draw them: `RandomState(number)`, all rows first, with replacement.
+    """
+    random = np.random.RandomState(number)
+    count = min(count, (height - patch + 1) * (width - patch + 1))
+    rows = random.randint(height - patch + 1, size=count)
+    return rows, random.randint(width - patch + 1, size=count)
+
+
 class FrameStack:
     """The frames of picture files, one after the other: float32 (C, H, W) in [0, 1].
 

@@ -89,11 +89,14 @@ def _check_teacher(recipe: Recipe) -> None:
 
 
 def is_stack(recipe: Recipe) -> bool:
-    """Whether `data` is of frames that are noisy as they are: a folder, or a TIFF file."""
+    """Whether `data` is of frames that are noisy as they are, a folder or a TIFF file, for stages
+    that need no targets.
+    """
     data = Path(recipe.data or "")
     frames = data.is_dir() or data.suffix.lower() in (".tif", ".tiff")
-    stored = recipe.stored_pairs and recipe.patch_craft is None
-    return recipe.data is not None and stored and frames
+    found = [objectives.OBJECTIVES.get(stage.objective) for stage in recipe.stages]
+    alone = all(entry is not None and entry.target == "none" for entry in found)
+    return recipe.data is not None and recipe.stored_pairs and frames and alone
 
 
 def _check_stack(stage: Stage, where: str) -> None:
@@ -108,10 +111,6 @@ def _check_stack(stage: Stage, where: str) -> None:
         raise RecipeError(
             f"{where}.sampler: of frames that are noisy as they are only size, pairs and augment "
             f"are chosen, and noise is {STORED!r}"
-        )
-    if objectives.entry(stage.objective).target != "none":
-        raise RecipeError(
-            f"{where}.objective: {stage.objective} needs targets, which single frames lack"
         )
 
 
@@ -209,7 +208,7 @@ def _check_sampled(stage: Stage, where: str, data: str | None) -> None:
     sampler = stage.sampler
     if sampler.noise == STORED:
         raise RecipeError(
-            f"{where}.sampler.noise: {STORED!r} needs a file of pairs or frames as data, "
+            f"{where}.sampler.noise: {STORED!r} needs a file of pairs as data, "
             f"got {data or 'the bundled photographs'}"
         )
     if sampler.shuffle:

@@ -110,7 +110,6 @@ def _divnoising(name: str, description: str, steps: int, every: int, **stage: An
         steps=steps,
         objective="elbo",
         optimiser=Optimiser("adam", lr=1e-3),
-        elbo=Elbo(collapse=1e-7),
         log_every=50,
         **stage,
     )
@@ -193,6 +192,7 @@ RECIPES = (
         150_000,
         500,
         loss="gaussian",
+        elbo=Elbo(collapse=1e-7),
         batch=32,
         schedule=PATIENT,
         sampler=Sampler("gaussian:25", size=128, pairs=9600, augment=True),
@@ -203,6 +203,7 @@ RECIPES = (
         150_000,
         500,
         loss="noise-model",
+        elbo=Elbo(collapse=1e-7),
         batch=32,
         schedule=PATIENT,
         sampler=Sampler(STORED, size=128, augment=True),
@@ -213,6 +214,8 @@ RECIPES = (
         1500,
         250,
         loss="gaussian",
+        # From full weight on the latent map falls out of use for hundreds of steps, if not for all.
+        elbo=Elbo(annealing=0.3, collapse=1e-7),
         batch=16,
         schedule=Schedule("cosine", warm_up=100),
         sampler=Sampler("gaussian:25", size=64, pairs=9600, augment=True),
