@@ -31,6 +31,7 @@ class Network:
 
     bar: what the work may take at most, in units of PyTorch's time; None where it is only reported.
     label: in place of the model's name, where it stands in the table twice.
+    least_batch: pictures that it needs: a norm at a single pixel wants two values to compare.
     """
 
     model: str
@@ -41,16 +42,18 @@ class Network:
     bar: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    least_batch: int = 1
     turn_seconds = 0.5  # a turn of a fast step is repeated for about this long
 
     @property
     def name(self) -> str:
         """As in `n2n-simple 16x3x32x32 training`."""
-        return f"{self.label or self.model} {self.batch}x{self.channels}x{self.side}x{self.side} {self.work}"
+        size = f"{self.batch}x{self.channels}x{self.side}x{self.side}"
+        return f"{self.label or self.model} {size} {self.work}"
 
     def small(self) -> Network:
         """The same network on one small picture: what is loaded and planned once is then there."""
-        return replace(self, batch=1, side=min(self.side, 64))
+        return replace(self, batch=self.least_batch, side=min(self.side, 64))
 
     def make_step(self, side: str, device: str) -> Step:
         """A function that does one step and waits until the device has done it."""
@@ -252,7 +255,7 @@ NETWORKS: tuple[Network, ...] = (
     Network("dbsn-color", 16, 3, 48, "training", 1.0, {"width": 24, "blocks": 2, "noise": "mg"}),
     Network("mwcnn", 1, 1, 48, "training", 1.0),
     Network("hdn", 8, 1, 64, "training", 1.0, _NARROW_LADDER, "hdn-narrow"),
-    Network("hdn", 8, 1, 64, "training", 1.0),
+    Network("hdn", 8, 1, 64, "training", 1.0, least_batch=2),
     Network("divnoising", 16, 1, 64, "training", 1.0),
 )
 
