@@ -18,6 +18,8 @@ PATCH_CRAFT = SHARED / "reference" / "patch_craft"
 """Tensors of DnCNN, the bias-free networks and patch-craft training."""
 DBSN = SHARED / "reference" / "dbsn"
 """Tensors of D-BSN, its losses and training steps, and MWCNN."""
+HDN = SHARED / "reference" / "hdn"
+"""Tensors of HDN, DivNoising and their noise models."""
 
 
 def shared_folder() -> Path:

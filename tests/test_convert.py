@@ -48,6 +48,19 @@ SMALL: dict[str, list[dict]] = {
         {"level1": 2, "level2": 3, "level3": 5},
     ],
 }
+_LADDER = {"z_dims": [2, 3], "n_filters": 3, "blocks_per_layer": 2, "img_shape": [8, 16]}
+SMALL |= {
+    "hdn": [
+        _LADDER,
+        {**_LADDER, "batchnorm": False, "channels": 3, "gated": False, "merge_type": "linear"},
+        {**_LADDER, "res_block_type": "cabdcabd", "dropout": None, "stochastic_skip": False},
+        {**_LADDER, "res_block_type": "bacdbac", "no_initial_downscaling": False},
+    ],
+    "divnoising": [
+        {"z_dim": 3, "init_filters": 2},
+        {"init_filters": 2, "n_depth": 3, "n_filters_per_depth": 3, "bias": False},
+    ],
+}
 CASES = [(name, i) for name, cases in SMALL.items() for i in range(len(cases))]
 
 

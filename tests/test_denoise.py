@@ -312,7 +312,7 @@ def test_a_full_disk_is_no_fault_of_the_file(tmp_path, monkeypatch):
     def refuse(path, picture):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("zoo.denoise.write_image", refuse)
+    monkeypatch.setattr("zoo.data.pages.write_image", refuse)
     (result,) = denoise_files(small(), [tmp_path / "a.png"], tmp_path / "out")
     assert result.machine and "No space left on device" in result.error
 

@@ -144,6 +144,6 @@ def test_readme_lists_the_verbs_of_the_command() -> None:
     from zoo.__main__ import parser
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    told = re.findall(r"^\| `zoo (\w+)", text, re.MULTILINE)
+    told = re.findall(r"^\| `zoo ([\w-]+)", text, re.MULTILINE)
     groups = [a.choices for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert sorted(told) == sorted(groups[0])

@@ -45,6 +45,13 @@ def test_every_recipe_can_be_run(name: str, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="teacher: distillation needs the weights"):
             check(recipe)
         recipe = dataclasses.replace(recipe, teacher="runs/dbsn")
+    if recipe.stages[0].sampler.noise == "stored" and recipe.stages[0].objective == "elbo":
+        with pytest.raises(RecipeError, match="needs a file of pairs as data"):
+            check(recipe)
+        recipe = dataclasses.replace(recipe, data=str(tmp_path))
+        with pytest.raises(RecipeError, match="noise_model: the loss 'noise-model' needs a file"):
+            check(recipe)
+        recipe = dataclasses.replace(recipe, noise_model="camera.safetensors")
     check(recipe)
 
 

@@ -16,6 +16,7 @@ from minigrad.backend import resolve_device, to_device, to_host
 from validation.agreement import finite_error
 from validation.cases import gradients
 from validation.report import Case, failed, gather, silent
+from validation.same_noise import give_same_noise
 from validation.tolerances import NETWORK_ATOL, NETWORK_RTOL, float32_allowed
 from validation.transfer import make_twin, twin_gradients
 from zoo import create
@@ -58,6 +59,7 @@ class Network:
             parameter.value[...] += 0.02 * rng.standard_normal(parameter.value.shape)
         for array in statistics(model).values():
             array += rng.uniform(-0.3, 0.3, array.shape)
+        give_same_noise(model, seed)
         return model.astype(dtype).train(self.mode == "train")
 
 
@@ -67,6 +69,7 @@ def statistics(model: Denoiser) -> dict[str, Any]:
     return {k: a for k, a in state.items() if k not in trained and a.dtype.kind == "f"}
 
 
+_LADDER = {"z_dims": [3, 4], "n_filters": 6, "blocks_per_layer": 1, "img_shape": [16, 16]}
 NETWORKS = (
     Network("n2n-simple", (3, 16, 24)),
     Network("n2n-simple", (2, 12, 8), {"features": 5, "channels": 1}),
@@ -151,6 +154,48 @@ NETWORKS = (
     ),
     Network("mwcnn", (2, 16, 24), {"level1": 8, "level2": 10, "level3": 12}),
     Network("mwcnn", (1, 16, 8), {"channels": 3, "level1": 5, "level2": 6, "level3": 7}),
+    Network(
+        "hdn",
+        (2, 18, 13),
+        {**_LADDER, "z_dims": [3, 4, 5], "blocks_per_layer": 2},
+        vanishing="*.block.2.bias",  # where the dropout keeps a channel of all pictures
+    ),
+    Network("hdn", (2, 18, 13), {**_LADDER, "use_uncond_mode_at": [0], "data_mean": 0.4}, "eval"),
+    Network(
+        "hdn",
+        (3, 16, 8),
+        {**_LADDER, "res_block_type": "bacdbac", "dropout": None, "gated": False},
+        vanishing="*.block.2.bias",
+    ),
+    Network(
+        "hdn",
+        (3, 12, 16),
+        {**_LADDER, "res_block_type": "cabdcabd", "nonlin": "selu", "learn_top_prior": False},
+    ),
+    Network(
+        "hdn",
+        (2, 16, 24),
+        {**_LADDER, "batchnorm": False, "merge_type": "linear", "nonlin": "leakyrelu"},
+    ),
+    Network(
+        "hdn",
+        (2, 32, 16),
+        {
+            **_LADDER,
+            "channels": 3,
+            "stochastic_skip": False,
+            "no_initial_downscaling": False,
+            "nonlin": "relu",
+            "data_std": 0.25,
+        },
+        vanishing="*.block.2.bias",
+    ),
+    Network("divnoising", (2, 16, 24)),
+    Network(
+        "divnoising",
+        (2, 24, 16),
+        {"z_dim": 4, "init_filters": 4, "n_depth": 3, "n_filters_per_depth": 3, "bias": False},
+    ),
 )
 
 

@@ -88,6 +88,21 @@ MODELS: dict[str, Setting] = {
     "mwcnn": Setting(
         {"channels": 3, "level1": 6, "level2": 8, "level3": 8}, 16, 0.2, ("sgd-momentum", "adam")
     ),
+    "hdn": Setting(
+        {
+            "z_dims": [3, 4],
+            "n_filters": 6,
+            "blocks_per_layer": 1,
+            "img_shape": [16, 16],
+            "batchnorm": False,  # Adam takes the rounding of a gradient that vanishes for a step
+        },
+        16,
+        0.2,
+        ("sgd-momentum", "adam"),
+    ),
+    "divnoising": Setting(
+        {"z_dim": 5, "init_filters": 4}, 16, 0.2, ("sgd-momentum", "adam", "micro-batches")
+    ),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import Noise
+from minigrad import Module, Noise
 from minigrad.noise import Shape
 
 
@@ -24,3 +24,12 @@ class SameNoise(Noise):
     def normal(self, shape: Shape, dtype: Any = np.float32, xp: Any = np) -> Any:
         """Standard normal float32 numbers, as `dtype`."""
         return super().normal(shape, np.float32, xp).astype(dtype)
+
+
+def give_same_noise(module: Module, seed: int) -> None:
+    """Let all parts of the tree that draw draw from one `SameNoise`."""
+    noise = SameNoise(seed)
+    for part in module.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Noise):
+                setattr(part, name, noise)

@@ -54,7 +54,7 @@ class Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     """The parser with all verbs."""
-    from zoo.cli import convert, health, models, pictures, training
+    from zoo.cli import convert, health, models, noise_model, pictures, training
 
     top = Parser(
         prog="zoo",
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=Version, nargs=0, help="show the version and end")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for group in (models, training, pictures, convert, health):
+    for group in (models, training, pictures, noise_model, convert, health):
         group.add(verbs)
     return top
 

@@ -18,9 +18,11 @@ import numpy as np
 
 from minigrad.backend import device_of, to_device
 from zoo.architectures import Denoiser
-from zoo.data.images import check_writable, list_images, read_image, write_image
-from zoo.data.picture import ImageError
+from zoo.data.images import list_images, write_image
+from zoo.data.pages import change_file
+from zoo.data.picture import ImageError, Picture
 from zoo.inference import tiling
+from zoo.inference.counter import Counter
 from zoo.inference.receptive import multiple_of
 
 Notice = Callable[[str], None]
@@ -45,6 +47,8 @@ def denoise_image(
     ensemble: int = 1,
     samples: int | None = None,
     seed: int = 0,
+    first: int = 0,
+    halo: int | None = None,
     progress: tiling.Progress | None = None,
     notice: Notice | None = None,
 ) -> np.ndarray:
@@ -61,7 +65,9 @@ def denoise_image(
             not depend on it (to float32 rounding).
         ensemble: 8 averages the results of the 8 flips and quarter turns of the picture; 1, 2 or
             4 use fewer.
-        samples, seed: for stochastic networks.
+        samples, seed, first: for stochastic networks: so many draws are averaged, from number
+            `first` on.
+        halo: pixels that are read around a tile in place of the receptive field; see `tiling.plan`.
         progress: called with (tiles done, tiles in all).
         notice: called with lines worth showing, such as a receptive field larger than the memory
             allows.
@@ -88,11 +94,12 @@ def denoise_image(
     parts = _parts(model, pixels[:, :, :colours])
     result = np.empty_like(pixels)
     result[:, :, colours:] = pixels[:, :, colours:]
-    counter = _Counter(progress, len(parts) * ensemble)
-    given = {"samples": samples, "seed": seed}
+    counter = Counter(progress, len(parts) * ensemble)
+    given = {"samples": samples, "seed": seed, "first": first}
+    cut = tile, halo
     for index, part in enumerate(parts):
         # clean: (H, W, model.channels)
-        clean = _ensemble(model, part, tile, ensemble, counter, notice, given)
+        clean = _ensemble(model, part, cut, ensemble, counter, notice, given)
         if len(parts) > 1:
             result[:, :, index] = clean[:, :, 0]
         elif colours == 1 and clean.shape[2] == 3:
@@ -119,9 +126,9 @@ def _parts(model: Denoiser, pixels: np.ndarray) -> list[np.ndarray]:
 def _ensemble(
     model: Denoiser,
     part: np.ndarray,
-    tile: int | None,
+    cut: tiling.Cut,
     ensemble: int,
-    counter: _Counter,
+    counter: Counter,
     notice: Notice | None,
     given: dict[str, int | None],
 ) -> np.ndarray:
@@ -130,7 +137,7 @@ def _ensemble(
     for number in range(ensemble):
         turns, flip = number // 2 if ensemble == 8 else number // 2 * 2, number % 2 == 1
         moved = np.rot90(part[:, ::-1] if flip else part, turns)
-        clean = np.rot90(_tiled(model, moved, tile, counter, notice, given), -turns)
+        clean = np.rot90(_tiled(model, moved, cut, counter, notice, given), -turns)
         clean = clean[:, ::-1] if flip else clean
         if number == 0:
             notice = None  # once is enough
@@ -142,14 +149,14 @@ def _ensemble(
 def _tiled(
     model: Denoiser,
     part: np.ndarray,
-    tile: int | None,
-    counter: _Counter,
+    cut: tiling.Cut,
+    counter: Counter,
     notice: Notice | None,
     given: dict[str, int | None],
 ) -> np.ndarray:
     """One pass; when the memory does not suffice, again with tiles of half the side."""
     height, width = part.shape[:2]
-    plan: tiling.Plan | None = tiling.plan(model, height, width, tile)
+    plan: tiling.Plan | None = tiling.plan(model, height, width, *cut)
     while plan is not None:
         if plan.note and notice is not None:
             notice(plan.note)
@@ -158,25 +165,6 @@ def _tiled(
         except MemoryError:  # CuPy's OutOfMemoryError is one
             plan = tiling.halved(plan, model)
     raise MemoryError(f"not even the smallest tile of a {part.shape[:2]} picture fits in memory")
-
-
-class _Counter:
-    """Adds the tiles of several passes up for one progress display."""
-
-    def __init__(self, progress: tiling.Progress | None, passes: int) -> None:
-        self.progress, self.passes, self.current = progress, passes, -1
-
-    def start(self) -> tiling.Progress | None:
-        """Begin the next pass; returns what that pass reports to."""
-        if self.progress is None:
-            return None
-        self.current += 1
-        current, report = self.current, self.progress
-
-        def tell(done: int, total: int) -> None:
-            report(current * total + done, max(self.passes, current + 1) * total)
-
-        return tell
 
 
 # --------------------------------------------------------------------------- files
@@ -272,6 +260,9 @@ def denoise_files(
     tile: int | None = None,
     ensemble: int = 1,
     seed: int = 0,
+    samples: int | None = None,
+    save_samples: bool = False,
+    halo: int | None = None,
     progress: Callable[[Path, int, int, int, int], None] | None = None,
     notice: Notice | None = None,
 ) -> list[FileResult]:
@@ -282,15 +273,22 @@ def denoise_files(
     A file that cannot be read, and a folder without pictures, become a result with an `error`; the
     others are still processed. A palette picture becomes RGB or RGBA. `out` is made if needed.
 
+    A TIFF file of many pages is gone through page by page.
+
+    samples: draws to average, of networks that draw. save_samples: also write each of them, to
+    `out`/samples/NAME-K, K from 1 on.
     overwrite: replace files that are in `out` already; otherwise they are an error.
     progress: called with (file, number of the file, files in all, tiles done, tiles of this file).
     notice: called with lines worth showing.
 
     Raises:
+        ValueError: `save_samples` without `samples`.
         OutputError: `out` is empty, the folder of an input, or a file.
         ChannelError: the network gives another number of channels than it takes.
         OSError: `out` cannot be made.
     """
+    if save_samples and samples is None:
+        raise ValueError("denoise_files: save_samples needs the number of samples")
     files, results = find_pictures(sources)
     out = check_output(files, out)
     if not files:
@@ -302,7 +300,8 @@ def denoise_files(
         check_model(each)
     out.mkdir(parents=True, exist_ok=True)
     taken: dict[str, Path] = {}
-    settings = {"tile": tile, "ensemble": ensemble, "seed": seed}
+    settings = {"tile": tile, "ensemble": ensemble, "seed": seed, "samples": samples, "halo": halo}
+    kept = out / "samples" if save_samples else None
     for number, file in enumerate(files, start=1):
 
         def tell(done: int, total: int, file: Path = file, number: int = number) -> None:
@@ -321,7 +320,7 @@ def denoise_files(
             there = f"{file}: {target} exists already; --overwrite replaces it"
             results.append(FileResult(file, error=there))
         else:
-            results.append(_one_file(models, file, target, tell, remark, settings))
+            results.append(_one_file(models, file, target, kept, tell, remark, settings))
             if results[-1].target is not None:
                 taken[file.name] = file
     return results
@@ -331,21 +330,37 @@ def _one_file(
     models: dict[int, Denoiser],
     file: Path,
     target: Path,
+    kept: Path | None,
     tell: tiling.Progress,
     notice: Notice,
     settings: dict[str, Any],
 ) -> FileResult:
     """Read, denoise, write; what the file or the machine does wrong becomes the result's error."""
     begun = time.monotonic()
-    try:
-        picture = read_image(file)
-        check_writable(target, picture)
+
+    def change(picture: Picture, page: int, pages: int) -> Picture:
         noisy = picture.pixels.transpose(1, 2, 0)  # (H, W, C), a view
         gray = noisy.shape[2] <= 2 and 1 in models  # one channel, with or without alpha
         model = models[1] if gray else models[3]
-        clean = denoise_image(model, noisy, progress=tell, notice=notice, **settings)
-        pixels = clean.transpose(2, 0, 1)  # (C, H, W)
-        write_image(target, dataclasses.replace(picture, pixels=pixels))
+
+        def keep(number: int, drawn: np.ndarray) -> None:
+            assert kept is not None
+            kept.mkdir(exist_ok=True)
+            where = f"-page{page + 1}" if pages > 1 else ""
+            path = kept / f"{file.stem}{where}-{number + 1:03d}{file.suffix}"
+            write_image(path, dataclasses.replace(picture, pixels=drawn.transpose(2, 0, 1)))
+
+        clean = _mean_of_draws(
+            model,
+            noisy,
+            None if kept is None else keep,
+            lambda done, total: tell(page * total + done, pages * total),
+            {**settings, "notice": notice},
+        )
+        return dataclasses.replace(picture, pixels=clean.transpose(2, 0, 1))  # (C, H, W)
+
+    try:
+        size = change_file(file, target, change)
     except (ImageError, ChannelError) as error:
         return FileResult(file, error=_named(file, str(error)))
     except MemoryError as error:
@@ -353,7 +368,30 @@ def _one_file(
     except OSError as error:  # reading raises ImageError: this is the target's
         reason = error.strerror or str(error)
         return FileResult(file, error=_named(file, f"{target}: {reason}"), machine=True)
-    return FileResult(file, target, shape=picture.size, seconds=time.monotonic() - begun)
+    return FileResult(file, target, shape=size, seconds=time.monotonic() - begun)
+
+
+def _mean_of_draws(
+    model: Denoiser,
+    noisy: np.ndarray,
+    keep: Callable[[int, np.ndarray], None] | None,
+    tell: tiling.Progress,
+    settings: dict[str, Any],
+) -> np.ndarray:
+    """The estimate of one picture; with `keep` draw by draw, each of which is handed over."""
+    if keep is None:
+        return denoise_image(model, noisy, progress=tell, **settings)
+    count, total = settings["samples"], np.zeros_like(noisy)
+    for k in range(count):
+
+        def of_all(done: int, tiles: int, k: int = k) -> None:
+            tell(k * tiles + done, count * tiles)
+
+        alone = {**settings, "samples": 1, "first": k}
+        drawn = denoise_image(model, noisy, progress=of_all, **alone)
+        keep(k, drawn)
+        total += drawn / count
+    return total
 
 
 def _named(file: Path, text: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from minigrad.noise import Noise
 from zoo import metrics
-from zoo.architectures import Denoiser
+from zoo.architectures import Denoiser, StochasticDenoiser
 from zoo.data.images import list_images, natural_order, read_image
 from zoo.data.picture import ImageError
 from zoo.denoise import ChannelError, Notice, check_model, denoise_image
@@ -125,8 +125,8 @@ def evaluate(
             `numpy.random.default_rng(seed)` anew for each picture (box-correlated noise too, from a
             larger field); every other law by
             `minigrad.noise.Noise(seed)` at the picture's number.
-        settings: `tile`, `ensemble`, `notice` as `denoise_image`; `count`, the number of pictures,
-            for `progress`, which is called with (name, number, count, tiles done, tiles).
+        settings: `tile`, `ensemble`, `samples`, `notice` as `denoise_image`; `count`, the number of
+            pictures, for `progress`, which is called with (name, number, count, tiles done, tiles).
 
     Raises:
         ChannelError: the network gives another number of channels than it takes.
@@ -144,6 +144,7 @@ def _evaluate(
     *,
     tile: int | None = None,
     ensemble: int = 1,
+    samples: int | None = None,
     count: int | None = None,
     progress: Callable[[str, int, int, int, int], None] | None = None,
     notice: Notice | None = None,
@@ -165,11 +166,11 @@ def _evaluate(
             if notice is not None:
                 notice(f"{name}: {line}")
 
-        how: dict[str, Any] = {"tile": tile, "ensemble": ensemble, "progress": tell}
+        how: dict[str, Any] = {"tile": tile, "ensemble": ensemble, "samples": samples}
         try:
             noisy, clean = _observe(law, read(), seed, number, name)  # (C, h, w) each
             image = noisy.transpose(1, 2, 0)
-            estimate = denoise_image(model, image, seed=seed, notice=remark, **how)
+            estimate = denoise_image(model, image, seed=seed, progress=tell, notice=remark, **how)
             if not np.isfinite(estimate).all():
                 raise ImageError(name, "the network gives values that are not finite")
         except ImageError as error:
@@ -185,7 +186,10 @@ def _evaluate(
             errors.append((before, after, clean.size))
     if not rows and not failures:
         raise ValueError("evaluate: pictures: expected at least one")
-    return Evaluation(rows, _means(rows, errors), _protocol(law, seed, ensemble, rows), failures)
+    protocol = _protocol(law, seed, ensemble, rows)
+    if isinstance(model, StochasticDenoiser):
+        protocol["samples"] = f"mean of {model.drawn if samples is None else samples} draws"
+    return Evaluation(rows, _means(rows, errors), protocol, failures)
 
 
 def _pixels(file: Path) -> np.ndarray:

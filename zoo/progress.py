@@ -54,6 +54,7 @@ class Progress:
     style: "bar", "lines", "none", or "auto": a bar when the stream is a terminal, else lines.
     stream: where to; None for the standard output. interval: seconds between plain lines.
     announce: whether a job prints the device as its first line (a caller may have done so).
+    unit: what its speed is told in.
 
     A stream that goes away is no error: `style` becomes "none", and `lost` tells.
     """
@@ -64,13 +65,14 @@ class Progress:
         stream: TextIO | None = None,
         interval: float = 5.0,
         announce: bool = True,
+        unit: str = "images",
     ) -> None:
         if style not in STYLES:
             raise ValueError(f"progress: expected one of {', '.join(STYLES)}, got {style!r}")
         self._sink = Sink(stream if stream is not None else sys.stdout)
         terminal = self._sink.isatty()
         self.style = ("bar" if terminal else "lines") if style == "auto" else style
-        self.interval, self.announce = interval, announce
+        self.interval, self.announce, self.unit = interval, announce, unit
         self._loss: float | None = None
         self._psnr: float | None = None
         self._bar: Any = None
@@ -129,7 +131,7 @@ class Progress:
         speed = self._images / max(time.monotonic() - self._begun, 1e-9)
         loss = "" if self._loss is None else f"loss {self._loss:.5f}  "
         psnr = "" if self._psnr is None else f"PSNR {self._psnr:.2f} dB  "
-        return f"{loss}{psnr}{speed:.0f} images/s"
+        return f"{loss}{psnr}{speed:.0f} {self.unit}/s"
 
     def _left(self, step: int) -> str:
         seconds = time.monotonic() - self._begun

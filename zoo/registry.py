@@ -18,6 +18,7 @@ import numpy as np
 from minigrad import checkpoint
 from zoo.architectures import (
     BFRCNN,
+    HDN,
     MWCNN,
     BFDnCNN,
     BFSDenseNet,
@@ -25,6 +26,7 @@ from zoo.architectures import (
     DBSNColor,
     DBSNGray,
     Denoiser,
+    DivNoising,
     DnCNN,
     KairDnCNN,
     N2NPReLUUNet,
@@ -155,6 +157,18 @@ REGISTRY: dict[str, Entry] = {
             "multi-level wavelet U-Net, the student of D-BSN, 16,145,892 parameters",
             "Liu et al., Multi-level wavelet-CNN (2018); Wu et al. (2020)",
         ),
+        Entry(
+            "hdn",
+            HDN,
+            "ladder of latent maps that draws clean pictures, 7,301,697 parameters",
+            "Prakash et al., Interpretable unsupervised diversity denoising (2022)",
+        ),
+        Entry(
+            "divnoising",
+            DivNoising,
+            "variational autoencoder that draws clean pictures, 261,281 parameters",
+            "Prakash et al., Fully unsupervised diversity denoising (2021)",
+        ),
     )
 }
 
@@ -271,10 +285,11 @@ def _arguments(name: str, text: str, most: int) -> dict[str, Any]:
             )
         if not _fits(value, hints[key]):
             raise ValueError(f"arguments: {key}: {str(value)[:40]!r} is not of type {hints[key]}")
-        if type(value) is int and not -most <= value <= most:
-            raise ValueError(
-                f"arguments: {key}: {str(value)[:40]}, but the file holds {most} values"
-            )
+        for count in value if isinstance(value, list) else [value]:
+            if type(count) is int and not -most <= count <= most:
+                raise ValueError(
+                    f"arguments: {key}: {str(count)[:40]}, but the file holds {most} values"
+                )
     return found
 
 
@@ -284,6 +299,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, choice) for choice in get_args(hint))
+    if get_origin(hint) is tuple:  # of any length; JSON has lists
+        part = get_args(hint)[0]
+        return isinstance(value, list) and all(_fits(item, part) for item in value)
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is hint

@@ -30,6 +30,8 @@ class Network:
     """One network at one batch.
 
     bar: what the work may take at most, in units of PyTorch's time; None where it is only reported.
+    label: in place of the model's name, where it stands in the table twice.
+    least_batch: pictures that it needs: a norm at a single pixel wants two values to compare.
     """
 
     model: str
@@ -39,16 +41,19 @@ class Network:
     work: Literal["training", "inference"]
     bar: float | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    least_batch: int = 1
     turn_seconds = 0.5  # a turn of a fast step is repeated for about this long
 
     @property
     def name(self) -> str:
         """As in `n2n-simple 16x3x32x32 training`."""
-        return f"{self.model} {self.batch}x{self.channels}x{self.side}x{self.side} {self.work}"
+        size = f"{self.batch}x{self.channels}x{self.side}x{self.side}"
+        return f"{self.label or self.model} {size} {self.work}"
 
     def small(self) -> Network:
         """The same network on one small picture: what is loaded and planned once is then there."""
-        return replace(self, batch=1, side=min(self.side, 64))
+        return replace(self, batch=self.least_batch, side=min(self.side, 64))
 
     def make_step(self, side: str, device: str) -> Step:
         """A function that does one step and waits until the device has done it."""
@@ -225,6 +230,7 @@ def _both(model: str, batch: int, channels: int, side: int) -> list[Network]:
     return [Network(*shape, "training", 1.0), Network(*shape, "inference")]
 
 
+_NARROW_LADDER = {"z_dims": [16, 16, 16], "n_filters": 32, "blocks_per_layer": 1, "dropout": 0.0}
 NETWORKS: tuple[Network, ...] = (
     *_both("n2n-simple", 16, 3, 32),
     *_both("n2n-simple", 64, 3, 32),
@@ -248,6 +254,9 @@ NETWORKS: tuple[Network, ...] = (
     Network("dbsn-gray", 1, 1, 48, "training", 1.0),
     Network("dbsn-color", 16, 3, 48, "training", 1.0, {"width": 24, "blocks": 2, "noise": "mg"}),
     Network("mwcnn", 1, 1, 48, "training", 1.0),
+    Network("hdn", 8, 1, 64, "training", 1.0, _NARROW_LADDER, "hdn-narrow"),
+    Network("hdn", 8, 1, 64, "training", 1.0, least_batch=2),
+    Network("divnoising", 16, 1, 64, "training", 1.0),
 )
 
 CONVOLUTIONS: tuple[Convolution, ...] = (

@@ -11,12 +11,15 @@ from zoo.architectures.dbsn_denoiser import (
     PriorMean,
 )
 from zoo.architectures.dbsn_sigma import SigmaMuNet, SigmaNNet
-from zoo.architectures.denoiser import Denoiser, evaluating, pad_to_multiple
+from zoo.architectures.denoiser import Denoiser, Place, evaluating, pad_to_multiple
+from zoo.architectures.divnoising import DivNoising
 from zoo.architectures.dncnn import DnCNN, KairDnCNN, ResidualDenoiser
+from zoo.architectures.hdn import HDN
 from zoo.architectures.mwcnn import MWCNN
 from zoo.architectures.n2n_prelu_unet import N2NPReLUUNet
 from zoo.architectures.n2n_simple import N2NSimple
 from zoo.architectures.n2n_unet import N2NUNet
+from zoo.architectures.sampling import Inference, Latent, StochasticDenoiser
 from zoo.architectures.staged import BFRCNN, BFSDenseNet
 
 __all__ = [
@@ -29,18 +32,24 @@ __all__ = [
     "DBSNColor",
     "DBSNGray",
     "Denoiser",
+    "DivNoising",
     "DnCNN",
+    "HDN",
+    "Inference",
     "KairDnCNN",
+    "Latent",
     "MWCNN",
     "N2NPReLUUNet",
     "N2NSimple",
     "N2NUNet",
     "NoiseMap",
     "PCSTDnCNN",
+    "Place",
     "PriorMean",
     "ResidualDenoiser",
     "SigmaMuNet",
     "SigmaNNet",
+    "StochasticDenoiser",
     "evaluating",
     "pad_to_multiple",
 ]

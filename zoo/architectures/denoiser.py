@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,18 @@ import numpy as np
 from minigrad.backend import Array, array_module, to_host
 from minigrad.module import Module
 from minigrad.wiring import Composite
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tile lies: its first row and column in a picture of `height` x `width` pixels, all
+    multiples of the network's grid.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 class Denoiser(Composite):
@@ -41,7 +54,9 @@ class Denoiser(Composite):
         *,
         samples: int | None = None,
         seed: int = 0,
+        first: int = 0,
         means: tuple[Array, ...] | None = None,
+        place: Place | None = None,
     ) -> Array:
         """The clean estimate of `noisy`.
 
@@ -54,8 +69,10 @@ class Denoiser(Composite):
                 of any size from 1.
             samples: draws to average, for stochastic networks; the others take no notice.
             seed: of those draws.
+            first: the number of the first of them.
             means: where `noisy` is a tile, what `survey` gives of the whole picture, divided by the
                 number of its pixels; None for a whole picture.
+            place: where that tile lies, for stochastic networks.
 
         Returns:
             (N, channels out, H, W), dtype of `noisy`, not clipped.
@@ -79,8 +96,22 @@ class Denoiser(Composite):
         with evaluating(self):
             if means is None:
                 means = tuple(total / (h * w) for total in self.survey(x, slice(h), slice(w)))
-            y = self.forward(x, *(mean.astype(x.dtype, copy=False) for mean in means))
+            given = (mean.astype(x.dtype, copy=False) for mean in means)
+            y = self.estimate(x, *given, samples=samples, seed=seed, first=first, place=place)
         return y[:, :, :h, :w].astype(noisy.dtype, copy=False)
+
+    def estimate(
+        self,
+        x: Array,
+        *means: Array,
+        samples: int | None,
+        seed: int,
+        first: int,
+        place: Place | None,
+    ) -> Array:
+        """What `denoise` makes of a padded picture: one forward pass; `means` as of `wire`."""
+        y: Array = self.forward(x, *means)
+        return y
 
     def load_state_dict(self, arrays: Mapping[str, Array], strict: bool = True) -> None:
         """As `Module.load_state_dict`. The authors' `constants` may be there; they are checked, and

@@ -27,6 +27,7 @@ from zoo.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from zoo.architectures import Denoiser
     from zoo.denoise import FileResult
     from zoo.evaluate import Evaluation, Failure
 
@@ -52,6 +53,9 @@ def add(verbs: Any) -> None:
         "--noise", required=True, help="the law, such as gaussian:25, poisson:30, subpixel:8"
     )
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    verb.add_argument(
+        "--samples", type=int, metavar="N", help="draws to average, of networks that draw"
+    )
     verb.add_argument("--limit", type=int, metavar="N", help="use the first N pictures only")
     _add_tiles(verb)
     add_device(verb)
@@ -62,7 +66,8 @@ def add(verbs: Any) -> None:
         "denoise picture files and folders",
         "zoo denoise photo.png --out clean\n"
         "zoo denoise photos --weights runs/demo --out clean --ensemble 8\n"
-        "zoo denoise photos --weights runs/dbsn --out clean --noise-maps noise",
+        "zoo denoise photos --weights runs/dbsn --out clean --noise-maps noise\n"
+        "zoo denoise frames.tif --weights runs/hdn --out clean --samples 100 --save-samples",
     )
     verb.add_argument("inputs", nargs="+", metavar="IN", help="picture files or folders of them")
     verb.add_argument(
@@ -76,6 +81,24 @@ def add(verbs: Any) -> None:
         metavar="DIR",
         help="folder for the estimated noise as pictures: the value of a pixel is its standard "
         "deviation (25 of 255 is noise of sigma 25); for networks that estimate it, such as dbsn",
+    )
+    verb.add_argument(
+        "--samples",
+        type=int,
+        metavar="N",
+        help="draws to average, of networks that draw (hdn, divnoising; default: 10)",
+    )
+    verb.add_argument(
+        "--save-samples",
+        action="store_true",
+        help="also write each draw, to DIR/samples; needs --samples",
+    )
+    verb.add_argument(
+        "--halo",
+        type=int,
+        metavar="N",
+        help="pixels read around a tile in place of the whole receptive field: an approximation, "
+        "for networks that see very far",
     )
     verb.add_argument(
         "--overwrite", action="store_true", help="replace results that are in the folder already"
@@ -111,7 +134,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def run_denoise(args: argparse.Namespace) -> int:
     """Denoise every picture named; complain about each that cannot be read, and go on."""
-    from zoo.architectures import BlindSpotDenoiser, Denoiser, NoiseMap
+    from zoo.architectures import BlindSpotDenoiser, NoiseMap
     from zoo.denoise import ChannelError, OutputError, denoise_files
     from zoo.inference.weights import default_weights
 
@@ -126,6 +149,11 @@ def run_denoise(args: argparse.Namespace) -> int:
     networks = {channels: models.trained(str(path))[0] for channels, path in weights.items()}
     for network in networks.values():
         network.to(device)
+    _check_draws(args, networks)
+    if args.halo is not None and args.halo < 0:
+        raise CliError(f"--halo: expected at least 0 pixels, got {args.halo}")
+    if args.save_samples and args.samples is None:
+        raise CliError("--save-samples: needs the number of draws: --samples N")
     passes: list[tuple[Path, dict[int, Denoiser]]] = [(path_of("--out", args.out), networks)]
     if args.noise_maps is not None:
         maps: dict[int, Denoiser] = {}
@@ -149,6 +177,9 @@ def run_denoise(args: argparse.Namespace) -> int:
                     overwrite=args.overwrite,
                     tile=args.tile,
                     ensemble=args.ensemble,
+                    samples=args.samples,
+                    save_samples=args.save_samples and chosen is networks,
+                    halo=args.halo,
                     progress=lambda file, *where, show=show: show(str(file), *where),
                     notice=complain,
                 )
@@ -160,6 +191,19 @@ def run_denoise(args: argparse.Namespace) -> int:
         sources = [result.source for result in results if result.error is None]
     used = args.weights or {"gray": weights[1], "colour": weights[3]}
     return _tell_results(args, device, used, results)
+
+
+def _check_draws(args: argparse.Namespace, networks: dict[int, Denoiser]) -> None:
+    from zoo.architectures import StochasticDenoiser
+
+    if args.samples is None:
+        return
+    if args.samples < 1:
+        raise CliError(f"--samples: expected at least 1, got {args.samples}")
+    for network in networks.values():
+        if not isinstance(network, StochasticDenoiser):
+            name = network.architecture or type(network).__name__
+            raise CliError(f"--samples: {name} draws nothing; hdn and divnoising do")
 
 
 def _tell_results(
@@ -266,6 +310,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if not folder.exists():
         raise CliError(f"{folder}: --data: no such folder")
     model, _ = models.trained(args.model)
+    _check_draws(args, {3: model})
     model.to(device)
     try:
         with _progress(args, every=LINE_EVERY) as show:
@@ -277,6 +322,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
                 limit=args.limit,
                 tile=args.tile,
                 ensemble=args.ensemble,
+                samples=args.samples,
                 progress=show,
                 notice=complain,
             )

@@ -17,7 +17,12 @@ def arguments(model: str, shapes: Shapes) -> dict[str, Any]:
     """The arguments that the shapes tell; {} when they are not those of this network at all."""
     try:
         return _FAMILIES[model](shapes) if model in _FAMILIES else {}
-    except (KeyError, IndexError, ValueError):  # a tensor is missing, or has too few axes
+    except (
+        KeyError,
+        IndexError,
+        ValueError,
+        StopIteration,
+    ):  # a tensor is missing, or has too few axes
         return {}
 
 
@@ -129,6 +134,77 @@ def _mwcnn(shapes: Shapes) -> dict[str, Any]:
     return {"channels": shapes["level1_prev.block.0.weight"][1] // 4, **levels}
 
 
+_ORDERS = (
+    *((order, 0.2) for order in ("bacdbacd", "bacdbac", "cabdcabd")),
+    *((order, None) for order in ("bacdbac", "cabdcabd", "bacdbacd")),
+)
+"""How a residual block of HDN is spelt, with its dropout; the first that fits counts."""
+
+
+def _places(order: str, dropout: float | None, normed: bool) -> list[tuple[int, int]]:
+    """(place in the block, axes of the weight) of its norms and convolutions; the gate's, without
+    axes.
+    """
+    letters = [
+        letter for letter in order if (letter != "b" or normed) and (letter != "d" or dropout)
+    ]
+    axes = {"b": 1, "c": 4}
+    found = [(i, axes[letter]) for i, letter in enumerate(letters) if letter in axes]
+    return [*found, (len(letters), 0)]
+
+
+def _hdn(shapes: Shapes) -> dict[str, Any]:
+    layers = _count(shapes, r"top_down_layers\.\d+\.stochastic\.conv_out\.weight")
+    rung = "top_down_layers.{}.{}"
+    outs = [shapes[rung.format(i, "stochastic.conv_out.weight")] for i in range(layers)]
+    first = "final_top_down.0.res.block."
+    down = 1 if any(name.startswith(first) for name in shapes) else 2
+    block = f"final_top_down.{down - 1}.res.block."
+    normed = any(name.endswith(".running_mean") for name in shapes)
+    weights = {n.removeprefix(block): s for n, s in shapes.items() if n.startswith(block)}
+    gated = any(name.endswith(".conv.weight") for name in weights)
+    found = sorted(
+        (int(name.partition(".")[0]), 0 if ".conv." in name else len(shape))
+        for name, shape in weights.items()
+        if name.endswith(".weight")
+    )
+    order, dropout = next(
+        (order, dropout)
+        for order, dropout in _ORDERS
+        if found == _places(order, dropout, normed)[: None if gated else -1]
+    )
+    grid = shapes[rung.format(layers - 1, "top_prior_params")][2:]
+    linear = rung.format(0, "merge.layer.weight") in shapes
+    skip = rung.format(0, "skip_connection_merger.layer.0.weight")
+    return {
+        "z_dims": [shape[1] for shape in outs],
+        "channels": shapes["likelihood.parameter_net.weight"][0],
+        "n_filters": outs[0][0],
+        "blocks_per_layer": _count(shapes, r"bottom_up_layers\.0\.net\.\d+\.res\.block\.\d\.weight")
+        // (len([1 for _, axes in found if axes])),
+        "merge_type": "linear" if linear else "residual",
+        "batchnorm": normed,
+        "stochastic_skip": skip in shapes,
+        "dropout": dropout,
+        "img_shape": [n * (down << layers) for n in grid],
+        "res_block_type": order,
+        "gated": gated,
+        "no_initial_downscaling": down == 1,
+    }
+
+
+def _divnoising(shapes: Shapes) -> dict[str, Any]:
+    first = shapes["encoder.down_convs.0.conv1.weight"]
+    return {
+        "z_dim": shapes["encoder.convmu.weight"][0],
+        "init_filters": first[0],
+        "n_filters_per_depth": _count(shapes, r"encoder\.down_convs\.0\.conv\d\.weight"),
+        "n_depth": _count(shapes, r"encoder\.down_convs\.\d+\.conv1\.weight"),
+        "kernel_size": shapes["encoder.convmu.weight"][2],
+        "bias": "encoder.convmu.bias" in shapes,
+    }
+
+
 _FAMILIES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
     "n2n-simple": _n2n_simple,
     "n2n-prelu-unet": _n2n_prelu_unet,
@@ -144,4 +220,6 @@ _FAMILIES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
     "dbsn-gray": _dbsn_gray,
     "dbsn-color": _dbsn_color,
     "mwcnn": _mwcnn,
+    "hdn": _hdn,
+    "divnoising": _divnoising,
 }

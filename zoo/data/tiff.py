@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -143,16 +143,34 @@ def writer(path: Path, picture: Picture) -> Callable[[BinaryIO], None]:
     tifffile = _tifffile(path)
 
     def write(file: BinaryIO) -> None:
-        levels = picture.levels()  # (H, W, planes)
-        values = levels[..., 0] if levels.shape[2] == 1 else levels
-        tifffile.imwrite(
-            file,
-            values,
-            photometric="rgb" if levels.shape[2] >= 3 else "minisblack",
-            planarconfig="contig" if values.ndim == 3 else None,
-            extrasamples=None if picture.alpha is None else ("unassalpha",),
-            iccprofile=picture.icc,
-            metadata=None,
-        )
+        values, how = _page(picture)
+        tifffile.imwrite(file, values, **how)
 
     return write
+
+
+def write_pages(file: BinaryIO, path: Path, pictures: Iterable[Picture]) -> None:
+    """Write an uncompressed TIFF, a page for each picture, as they come.
+
+    Raises: ImageError when the extra is not installed, or a value is not finite.
+    """
+    with _tifffile(path).TiffWriter(file, bigtiff=True) as tiff:
+        for number, picture in enumerate(pictures):
+            try:
+                values, how = _page(picture)
+            except ValueError as error:
+                raise ImageError(path, f"page {number} cannot be written: {error}") from error
+            tiff.write(values, contiguous=False, **how)
+
+
+def _page(picture: Picture) -> tuple[np.ndarray, dict[str, Any]]:
+    """What tifffile writes of a picture, and how."""
+    levels = picture.levels()  # (H, W, planes)
+    values = levels[..., 0] if levels.shape[2] == 1 else levels
+    return values, {
+        "photometric": "rgb" if levels.shape[2] >= 3 else "minisblack",
+        "planarconfig": "contig" if values.ndim == 3 else None,
+        "extrasamples": None if picture.alpha is None else ("unassalpha",),
+        "iccprofile": picture.icc,
+        "metadata": None,
+    }

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from minigrad import HaarDWT, HaarIWT
+from minigrad import Add, GaussianSample, HaarDWT, HaarIWT
 from minigrad.backend import definitions_only
 from minigrad.module import Module, Vjp
 
@@ -76,7 +76,8 @@ def receptive_field(model: Module) -> ReceptiveField:
     """
     key = f"{type(model).__module__}.{model!r}"
     if key not in _measured:
-        twin = positive_copy(model)
+        thin = getattr(model, "thin", None)  # what a wide network offers: itself with one filter
+        twin = positive_copy(thin() if thin else model)
         # The products are small: a second thread gains little, and on a busy machine costs much.
         with threadpool_limits(limits=1, user_api="blas"):
             (top, bottom), (left, right) = (_reach(twin, axis) for axis in (2, 3))
@@ -128,7 +129,7 @@ def positive_copy(model: Module) -> Any:
     Each weight is 1 / (number of weights of one output): layers average, so that values stay near
     those of the input, no sigmoid saturates and no product of weights underflows. What is a factor
     for each channel (of a norm, a PReLU) is 1. Wavelets, whose differences cancel among equal
-    weights, become means of the same pixels.
+    weights, become means of the same pixels; a random draw becomes the sum of its inputs.
     """
     twin = copy.deepcopy(model).to("cpu").astype(np.float64).eval()
     for parameter in twin.parameters():
@@ -140,6 +141,8 @@ def positive_copy(model: Module) -> Any:
         for name, part in module.children().items():
             if isinstance(part, HaarDWT | HaarIWT):
                 setattr(module, name, _UnsignedHaar(down=isinstance(part, HaarDWT)))
+            elif isinstance(part, GaussianSample):  # a draw may be negative, e^x too large
+                setattr(module, name, Add())
         for name, value in (("running_mean", 0.0), ("running_var", 1.0), ("running_sd", 1.0)):
             if name in module.buffer_names and getattr(module, name) is not None:
                 getattr(module, name).fill(value)

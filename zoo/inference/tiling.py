@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module, to_device, to_host
-from zoo.architectures import Denoiser, evaluating, pad_to_multiple
+from zoo.architectures import Denoiser, Place, evaluating, pad_to_multiple
 from zoo.inference.receptive import grid_of, multiple_of, receptive_field
 
 WORKING_BYTES = 1 << 30
@@ -27,6 +27,8 @@ quarter of the machine's memory."""
 PROBE = 256
 """Side of the picture on which the memory of a pass is measured; no larger one is cut."""
 
+Cut = tuple[int | None, int | None]
+"""Side of a tile and of its halo, in pixels; None: as memory allows, and as the network sees."""
 Progress = Callable[[int, int], None]
 """Called with (tiles done, tiles in all)."""
 
@@ -56,30 +58,40 @@ class Box:
     write: tuple[tuple[int, int], tuple[int, int]]
 
 
-def plan(model: Denoiser, height: int, width: int, tile: int | None = None) -> Plan:
+def plan(
+    model: Denoiser, height: int, width: int, tile: int | None = None, halo: int | None = None
+) -> Plan:
     """How `model` should go over a picture of `height` x `width` pixels.
 
     tile: side of what a tile writes, rounded up to the network's grid; None for one pass where
         that fits in the working memory (1 GiB on a CPU, half of the free memory on a GPU), else
         the largest tiles that do.
 
+    halo: pixels that are read around a tile, rounded up to the grid, in place of the receptive
+        field: the result is then an approximation, and the faster the smaller it is.
+
     A receptive field that is larger than the working memory allows is never cut: the smallest
     tile is taken and the plan's `note` says so.
 
     Raises:
-        ValueError: `tile` is below 1.
+        ValueError: `tile` is below 1, or `halo` below 0.
     """
     m, g = multiple_of(model), grid_of(model)
     if tile is not None and tile < 1:
         raise ValueError(f"tile: expected at least 1 pixel, got {tile}")
+    if halo is not None and halo < 0:
+        raise ValueError(f"halo: expected at least 0 pixels, got {halo}")
     padded = (_up(height, m), _up(width, m))
     note = ""
     if tile is None:
         largest = PROBE**2 if padded[0] * padded[1] <= PROBE**2 else pixels_that_fit(model)
         if padded[0] * padded[1] <= largest:
             return Plan(padded, (0, 0, 0, 0), whole=True)
-        halo = receptive_field(model).halo
-        around = max(halo[0] + halo[1], halo[2] + halo[3])
+        around_tile = _halo(model, halo)
+        around = max(around_tile[0] + around_tile[1], around_tile[2] + around_tile[3])
+        if halo is None and min(around_tile) >= max(padded):  # a tile would read all of it
+            note = "each pixel depends on the whole picture: one pass; --halo cuts it, roughly"
+            return Plan(padded, (0, 0, 0, 0), whole=True, note=note)
         side = (int(math.sqrt(largest)) - around) // g * g
         if side < g:
             note = (
@@ -92,15 +104,23 @@ def plan(model: Denoiser, height: int, width: int, tile: int | None = None) -> P
         side = _up(tile, g)
         if side >= max(padded):
             return Plan(padded, (0, 0, 0, 0), whole=True)
-        halo = receptive_field(model).halo
-        around = max(halo[0] + halo[1], halo[2] + halo[3])
-        if around > side:
+        around_tile = _halo(model, halo)
+        around = max(around_tile[0] + around_tile[1], around_tile[2] + around_tile[3])
+        if halo is None and around > side:
             note = (
                 f"each tile of {side} pixels reads {side + around}, because the receptive field "
                 f"asks for {around} more: a larger tile is faster"
             )
     sides = (_even(padded[0], side, g), _even(padded[1], side, g))
-    return Plan(sides, halo, whole=False, note=note)
+    return Plan(sides, around_tile, whole=False, note=note)
+
+
+def _halo(model: Denoiser, given: int | None) -> tuple[int, int, int, int]:
+    """What is read around a tile: the measured field, or what is given, on the grid."""
+    if given is None:
+        return receptive_field(model).halo
+    side = _up(given, grid_of(model))
+    return side, side, side, side
 
 
 def boxes(plan: Plan, height: int, width: int, multiple: int) -> Iterator[Box]:
@@ -148,6 +168,8 @@ def run(
         arguments["means"] = _surveyed(model, todo, crop, height * width)
     for done, box in enumerate(todo, start=1):
         (r0, _), (c0, _) = box.read
+        if not plan.whole:
+            arguments["place"] = Place(r0, box.read[1][0], len(rows), len(cols))
         clean = to_host(model.denoise(crop(box), **arguments))[0]  # (C, h, w)
         if clean.shape[0] != picture.shape[2]:
             raise ValueError(
@@ -191,7 +213,8 @@ def halved(plan: Plan, model: Denoiser) -> Plan | None:
         return None
     height, width = (max(g, _up(side // 2, g)) for side in plan.tile)
     note = f"no memory for tiles of {max(plan.tile)} pixels; going on with {max(height, width)}"
-    return Plan((height, width), receptive_field(model).halo, whole=False, note=note)
+    halo = receptive_field(model).halo if plan.whole else plan.halo
+    return Plan((height, width), halo, whole=False, note=note)
 
 
 # --------------------------------------------------------------------------- memory

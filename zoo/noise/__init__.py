@@ -14,6 +14,7 @@ from zoo.noise.law import Latent, Law, LawError, LevelLaw, Observation
 from zoo.noise.multivariate import Multivariate
 from zoo.noise.parse import LAWS, parse
 from zoo.noise.poisson import Poisson
+from zoo.noise.stripes import Stripes
 from zoo.noise.subpixel import SubPixel
 from zoo.noise.text import Text
 
@@ -35,5 +36,6 @@ __all__ = [
     "Bernoulli",
     "Text",
     "Impulse",
+    "Stripes",
     "SubPixel",
 ]

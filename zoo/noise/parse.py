@@ -14,6 +14,7 @@ from zoo.noise.impulse import Impulse
 from zoo.noise.law import Law, LawError, LevelLaw
 from zoo.noise.multivariate import Multivariate
 from zoo.noise.poisson import Poisson
+from zoo.noise.stripes import Stripes
 from zoo.noise.subpixel import SubPixel
 from zoo.noise.text import Text
 
@@ -34,6 +35,11 @@ LAWS: dict[str, tuple[type[Law], str]] = {
     "bernoulli": (Bernoulli, "bernoulli:0.5 or bernoulli:0-0.95 (share of missing pixels)"),
     "text": (Text, "text:0.25 or text:0-0.5 (share of covered pixels)"),
     "impulse": (Impulse, "impulse:0.7 or impulse:0-0.95 (share of replaced pixels)"),
+    "stripes": (
+        Stripes,
+        "stripes:25 or stripes:25:white=25 (deviations of the rows and of single values, in units "
+        "of 1/255)",
+    ),
     "subpixel": (SubPixel, "subpixel:8 (side of a block)"),
 }
 """Name of a law -> its class, an example of its written form."""
@@ -60,6 +66,7 @@ _OPTIONS: dict[str, dict[str, _Option]] = {
     "brown": {"blur": _Option("PIXELS", _NUMBER, lambda text: {"blur": float(text)})},
     "correlated": {"kernel": _Option("SIDE", r"\d+", lambda text: {"kernel": int(text)})},
     "heteroscedastic": {"delta": _Option("LEVEL", _LEVEL.pattern, _range)},
+    "stripes": {"white": _Option("LEVEL", _NUMBER, lambda text: {"white": float(text)})},
 }
 """Name of a law -> its options with a value."""
 _WORDS = {

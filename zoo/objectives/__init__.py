@@ -10,6 +10,7 @@ from minigrad.module import Module
 from zoo.objectives.base import Objective, split
 from zoo.objectives.blind_spot import BlindSpotLikelihood, BlindSpotMean
 from zoo.objectives.distillation import Distillation
+from zoo.objectives.elbo import ELBO
 from zoo.objectives.regression import LOSSES, Regression
 
 
@@ -31,6 +32,7 @@ class Entry(NamedTuple):
 
 _LIKELIHOODS = ("map", "dbsn")
 _LIKELIHOOD = ("batch", "noise_reward", "minimum")
+_ELBO = ("noise_std", "noise_model", "free_bits", "analytical_kl", "annealing")
 OBJECTIVES: dict[str, Entry] = {
     "noise2noise": Entry(Regression, "noisy"),
     "noise2clean": Entry(Regression, "clean"),
@@ -40,6 +42,7 @@ OBJECTIVES: dict[str, Entry] = {
         partial(BlindSpotLikelihood, pretrain=True), "none", _LIKELIHOODS, _LIKELIHOOD
     ),
     "blind-spot": Entry(BlindSpotLikelihood, "none", _LIKELIHOODS, _LIKELIHOOD),
+    "elbo": Entry(ELBO, "none", ("gaussian", "noise-model"), _ELBO),
     "distillation": Entry(Distillation, "clean", ("mse",), ("batch", "teacher", "noise")),
 }
 
@@ -66,6 +69,7 @@ def entry(name: str) -> Entry:
 
 
 __all__ = [
+    "ELBO",
     "LOSSES",
     "OBJECTIVES",
     "BlindSpotLikelihood",

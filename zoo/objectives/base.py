@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from minigrad.backend import Array, array_module
+from minigrad.clipping import clip_grad_norm
 from minigrad.optim import Optimiser
 from minigrad.wiring import Composite, same_form
 from zoo.architectures import Denoiser
@@ -22,6 +23,10 @@ class Objective(Composite):
     """
 
     network: Any
+    clip: float | None = None
+    """The largest norm of all gradients of a step; None for any."""
+    judged_by_loss: ClassVar[bool] = False
+    """Whether the loss on noisy pictures alone tells how good the network is."""
     logged: ClassVar[tuple[str, ...]] = ("loss",)
     """The names of the outputs of `wire`."""
 
@@ -48,6 +53,8 @@ class Objective(Composite):
             vjp(share, *[None] * (len(outputs) - 1))
             scaled = [share * output for output in outputs]
             total = [a + b for a, b in zip(total, scaled, strict=True)] if total else scaled
+        if self.clip is not None:
+            clip_grad_norm(self.network.parameters(), self.clip)
         optimiser.step()
         mean: tuple[Array, ...] = same_form(outputs, total)
         return mean

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoo.recipes.config import RecipeError, from_toml, override, to_toml
 from zoo.recipes.schema import (
     Checkpoints,
+    Elbo,
     Likelihood,
     Optimiser,
     PatchCraft,
@@ -18,6 +19,7 @@ from zoo.recipes.table import get, list_recipes
 
 __all__ = [
     "Checkpoints",
+    "Elbo",
     "Likelihood",
     "Optimiser",
     "PatchCraft",

@@ -15,7 +15,7 @@ from zoo.data.images import SUFFIXES
 from zoo.objectives.distillation import SHARE
 from zoo.patch_craft.search import MOST_REACH
 from zoo.recipes.config import RecipeError, checked, unknown_key
-from zoo.recipes.schema import STORED, Likelihood, PatchCraft, Recipe, Sampler, Stage
+from zoo.recipes.schema import STORED, Elbo, Likelihood, PatchCraft, Recipe, Sampler, Stage
 
 
 def check(recipe: Recipe) -> None:
@@ -23,7 +23,8 @@ def check(recipe: Recipe) -> None:
     _check_model(recipe)
     if not recipe.stages:
         raise RecipeError("stages: expected at least one stage, got none")
-    pairs = _is_file_of_pairs(recipe.data)
+    stack = is_stack(recipe)
+    pairs = not stack and _is_file_of_pairs(recipe.data)
     for number, stage in enumerate(recipe.stages):
         where = f"stages.{number}"
         _check_stage(stage, where)
@@ -38,9 +39,13 @@ def check(recipe: Recipe) -> None:
             _check_crafted(stage, where, recipe, recipe.patch_craft)
         elif pairs:
             _check_stored(stage, where, Path(str(recipe.data)))
+        elif stack:
+            _check_stack(stage, where)
         else:
             _check_sampled(stage, where, recipe.data)
     _check_teacher(recipe)
+    _check_noise_model(recipe)
+    _check_judging(recipe)
     judged = recipe.validation
     _positive("validation.every", judged.every)
     _positive("validation.images", judged.images)
@@ -83,6 +88,52 @@ def _check_teacher(recipe: Recipe) -> None:
         raise RecipeError("teacher: only the objective 'distillation' has one")
 
 
+def is_stack(recipe: Recipe) -> bool:
+    """Whether `data` is of frames that are noisy as they are, a folder or a TIFF file, for stages
+    that need no targets.
+    """
+    data = Path(recipe.data or "")
+    frames = data.is_dir() or data.suffix.lower() in (".tif", ".tiff")
+    found = [objectives.OBJECTIVES.get(stage.objective) for stage in recipe.stages]
+    alone = all(entry is not None and entry.target == "none" for entry in found)
+    return recipe.data is not None and recipe.stored_pairs and frames and alone
+
+
+def _check_stack(stage: Stage, where: str) -> None:
+    """A stage that learns from frames that are noisy as they are."""
+    plain = Sampler(
+        STORED,
+        size=stage.sampler.size,
+        pairs=stage.sampler.pairs,
+        augment=stage.sampler.augment,
+    )
+    if stage.sampler != plain:
+        raise RecipeError(
+            f"{where}.sampler: of frames that are noisy as they are only size, pairs and augment "
+            f"are chosen, and noise is {STORED!r}"
+        )
+
+
+def _check_noise_model(recipe: Recipe) -> None:
+    needed = any(stage.loss == "noise-model" for stage in recipe.stages)
+    if needed and recipe.noise_model is None:
+        raise RecipeError(
+            "noise_model: the loss 'noise-model' needs a file; add --set noise_model=FILE"
+        )
+    if recipe.noise_model is not None and not needed:
+        raise RecipeError("noise_model: only the loss 'noise-model' takes one")
+
+
+def _check_judging(recipe: Recipe) -> None:
+    judged = recipe.validation
+    if judged.patience is not None:
+        _positive("validation.patience", judged.patience)
+        if len(recipe.stages) > 1:
+            raise RecipeError("validation.patience: expected none with several stages")
+    if judged.metric == "loss" and any(stage.objective != "elbo" for stage in recipe.stages):
+        raise RecipeError("validation.metric: 'loss' is for the objective 'elbo'")
+
+
 def _is_file_of_pairs(path: str | None) -> bool:
     """Whether `data` is a file, and not a folder of pictures."""
     if path is None or not Path(path).is_file():
@@ -110,6 +161,7 @@ def _check_stage(stage: Stage, where: str) -> None:
             f"{where}.loss: {stage.objective} knows {', '.join(known)}, not {stage.loss!r}"
         )
     _check_likelihood(stage, where)
+    _check_elbo(stage, where)
     _check_optimiser(stage, where)
     sampler = stage.sampler
     _positive(f"{where}.sampler.size", sampler.size)
@@ -139,6 +191,16 @@ def _check_likelihood(stage: Stage, where: str) -> None:
             f"{where}.batch: distillation needs a multiple of {SHARE} images a micro-batch, got "
             f"{stage.batch} in {stage.micro_batches}"
         )
+
+
+def _check_elbo(stage: Stage, where: str) -> None:
+    how = stage.elbo
+    if stage.objective != "elbo" and how != Elbo():
+        raise RecipeError(f"{where}.elbo: {stage.objective} has no such bound")
+    for name in ("noise_std", "free_bits", "collapse", "restarts"):
+        _at_least_zero(f"{where}.elbo.{name}", getattr(how, name))
+    if not 0 <= how.annealing <= 1:
+        raise RecipeError(f"{where}.elbo.annealing: expected a share, 0 to 1, got {how.annealing}")
 
 
 def _check_sampled(stage: Stage, where: str, data: str | None) -> None:
@@ -262,6 +324,9 @@ def _check_optimiser(stage: Stage, where: str) -> None:
         _at_least_zero(f"{where}.optimiser.{name}", getattr(optimiser, name))
     for part, factor in optimiser.rates.items():
         _at_least_zero(f"{where}.optimiser.rates.{part}", factor)
+    if optimiser.clip is not None and not 0 < optimiser.clip < inf:
+        got = optimiser.clip
+        raise RecipeError(f"{where}.optimiser.clip: expected a number above 0, got {got}")
     if len(optimiser.betas) != 2 or not all(0 <= beta < 1 for beta in optimiser.betas):
         raise RecipeError(
             f"{where}.optimiser.betas: expected two numbers in [0, 1), got {optimiser.betas}"

@@ -24,6 +24,7 @@ class Optimiser:
 
     rates: factors on the learning rate of parts of the network, by name, such as `sigma_n = 10.0`;
     0 leaves a part as it is.
+    clip: the largest norm of all gradients together; longer ones are made that long. None for any.
     """
 
     kind: Literal["sgd", "adam", "adamax"] = "sgd"
@@ -34,15 +35,16 @@ class Optimiser:
     betas: tuple[float, ...] = (0.9, 0.999)  # Adam, Adamax
     eps: float = 1e-8  # Adam, Adamax
     rates: dict[str, float] = field(default_factory=dict)
+    clip: float | None = None
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How the learning rate changes, from `optimiser.lr` on.
 
-    constant: never. plateau: times `factor` when the validation MSE has not improved for more than
-    `patience` validations. ramp-down: lr * (0.5 + 0.5 cos(pi u))^2, u from 0 to 1 over the last
-    `fraction` of the steps. cosine: from lr to min_lr over all steps. warm_up: the first
+    constant: never. plateau: times `factor` when the validation metric has not improved for more
+    than `patience` validations. ramp-down: lr * (0.5 + 0.5 cos(pi u))^2, u from 0 to 1 over the
+    last `fraction` of the steps. cosine: from lr to min_lr over all steps. warm_up: the first
     steps, in which the rate of any kind is entered linearly. multi-step: times `factor` at each of
     the `milestones`, which are shares of the stage, 0 to 1.
     """
@@ -130,6 +132,28 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
+class Elbo:
+    """How the objective `elbo` weighs what a clean picture leaves of the noisy one, and what its
+    latent maps cost.
+
+    noise_std: standard deviation of the noise in units of 1/255, for the loss "gaussian"; 0 takes
+    that of the pictures. free_bits: nats that each map of each picture has free. analytical_kl:
+    the divergence exactly, else from the sample. annealing: share of the stage over which the
+    weight of the divergence rises from 0 to 1.
+    collapse: divergence, in nats for a pixel, below which training begins anew with other weights:
+    the latent map is not used and will not be; 0 for never. restarts: how often that may happen;
+    after that, as often again, the divergence is annealed.
+    """
+
+    noise_std: float = 25.0
+    free_bits: float = 0.0
+    analytical_kl: bool = True
+    annealing: float = 0.0
+    collapse: float = 0.0
+    restarts: int = 20
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stretch of training: an objective, its data, its optimiser.
 
@@ -141,7 +165,17 @@ class Stage:
 
     steps: int
     objective: str = "noise2noise"
-    loss: Literal["mse", "half_squared_error", "l1", "l0", "masked_mse", "map", "dbsn"] = "mse"
+    loss: Literal[
+        "mse",
+        "half_squared_error",
+        "l1",
+        "l0",
+        "masked_mse",
+        "map",
+        "dbsn",
+        "gaussian",
+        "noise-model",
+    ] = "mse"
     batch: int = 32
     micro_batches: int = 1
     statistics: Literal["batch", "running"] = "batch"
@@ -149,6 +183,7 @@ class Stage:
     schedule: Schedule = Schedule()
     sampler: Sampler = Sampler()
     likelihood: Likelihood = Likelihood()
+    elbo: Elbo = Elbo()
     log_every: int = 25  # steps
 
 
@@ -157,8 +192,10 @@ class Validation:
     """How often the network is judged, and on what: tiles of pictures kept out of training.
 
     noise: the law used on the tiles; None for the sampler's own.
-    weights: which weights become model.safetensors, the last or those with the lowest validation
-    MSE.
+    metric: what schedule, best weights and patience go by: the MSE, or for the objective `elbo`
+    its loss on the noisy tiles, which needs no clean ones.
+    patience: validations without a new best after which training ends; None for never.
+    weights: which weights become model.safetensors, the last or those of the best validation.
     """
 
     every: int = 125  # steps
@@ -168,6 +205,8 @@ class Validation:
     seed: int = 1
     batch: int = 100
     weights: Literal["last", "best"] = "last"
+    metric: Literal["mse", "loss"] = "mse"
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +227,7 @@ class Recipe:
     None for random ones.
     teacher: weights of the blind-spot network that the objective `distillation` learns from, named
     in the same ways.
+    noise_model: file of the noise model that the loss "noise-model" takes.
     """
 
     name: str
@@ -199,6 +239,7 @@ class Recipe:
     data: str | None = None
     start: str | None = None
     teacher: str | None = None
+    noise_model: str | None = None
     dtype: Literal["float32", "float64"] = "float32"
     patch_craft: PatchCraft | None = None
     validation: Validation = Validation()
@@ -211,10 +252,11 @@ class Recipe:
 
     def with_weights(self, change: Callable[[str], str]) -> Recipe:
         """The recipe with the names of weights, as far as it has any, changed."""
-        start, teacher = (
-            None if name is None else change(name) for name in (self.start, self.teacher)
+        start, teacher, noise_model = (
+            None if name is None else change(name)
+            for name in (self.start, self.teacher, self.noise_model)
         )
-        return replace(self, start=start, teacher=teacher)
+        return replace(self, start=start, teacher=teacher, noise_model=noise_model)
 
     @property
     def stored_pairs(self) -> bool:

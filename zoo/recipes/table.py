@@ -7,7 +7,7 @@ import difflib
 import fnmatch
 from pathlib import Path
 
-from zoo.recipes import dbsn, gaussian, noise2noise, patch_craft
+from zoo.recipes import dbsn, gaussian, hdn, noise2noise, patch_craft
 from zoo.recipes.config import RecipeError, from_toml
 from zoo.recipes.schema import Recipe
 
@@ -20,6 +20,7 @@ RECIPES: dict[str, Recipe] = {
         *gaussian.RECIPES,
         *patch_craft.RECIPES,
         *dbsn.RECIPES,
+        *hdn.RECIPES,
     )
 }
 
@@ -32,7 +33,8 @@ def list_recipes(pattern: str = "*") -> list[str]:
 def get(name: str | Path) -> Recipe:
     """The recipe of that name, or the one in a TOML file (a path that ends in .toml).
 
-    A relative `data`, `start` or `teacher` in a file is meant from the folder of that file.
+    A relative `data`, `start`, `teacher` or `noise_model` in a file is meant from the folder of
+    that file.
 
     Raises RecipeError: unknown name (the nearest are told), unreadable or wrong file.
     """

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 from zoo.architectures import Denoiser
 from zoo.objectives.base import Batch
 from zoo.progress import Progress
+from zoo.recipes.check import is_stack
 from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import Recipe
 from zoo.training.crafted import CraftedFeed
 from zoo.training.judging import Tiles
 from zoo.training.photographs import PhotographFeed
+from zoo.training.stacks import StackFeed
 from zoo.training.stored import StoredFeed
 
 
@@ -40,7 +42,7 @@ class Feed(Protocol):
 
 
 def feed(recipe: Recipe, network: Denoiser) -> Feed:
-    """Read the recipe's pictures: photographs, or a file of stored pairs.
+    """Read the recipe's pictures: photographs, frames that are noisy, or a file of stored pairs.
 
     Raises RecipeError and, for files that cannot be read, ImageError or DataError.
     """
@@ -52,6 +54,8 @@ def feed(recipe: Recipe, network: Denoiser) -> Feed:
             )
     if recipe.patch_craft is not None:
         return CraftedFeed(recipe, network.channels)
+    if recipe.stored_pairs and is_stack(recipe):
+        return StackFeed(recipe, network.channels)
     if recipe.stored_pairs:
         return StoredFeed(recipe, network.channels)
     return PhotographFeed(recipe, network.channels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,27 +22,33 @@ from minigrad.schedule import (
 )
 from minigrad.schedule import Schedule as LearningRate
 from zoo import objectives, registry
-from zoo.architectures import Denoiser
+from zoo.architectures import Denoiser, StochasticDenoiser
 from zoo.inference.weights import weights_file
-from zoo.objectives.base import Objective
+from zoo.noise.models import load_noise_model
+from zoo.objectives.base import Batch, Objective
 from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import Optimiser as OptimiserSettings
 from zoo.recipes.schema import Recipe, Stage
 
+SCALE_BATCHES = 8
+"""Batches whose mean and deviation pictures are normalised by."""
+ANNEALING = 0.1
+"""Share of a stage over which the divergence is annealed after too many restarts."""
 
-def network(recipe: Recipe) -> Denoiser:
-    """The recipe's network with the weights that its seed gives.
+
+def network(recipe: Recipe, again: int = 0) -> Denoiser:
+    """The recipe's network with the weights that its seed gives, others for each number `again`.
 
     Raises RecipeError: its arguments do not go together, or it gives other channels than it takes.
     """
-    rng = np.random.default_rng(recipe.seed)
+    rng = np.random.default_rng([recipe.seed, again] if again else recipe.seed)
     try:
         made = registry.create(recipe.model, **recipe.model_args, dtype=recipe.dtype, rng=rng)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"model_args: {error}") from error
     # One small picture tells, whatever the arguments are called.
     given = (1, made.channels, made.multiple, made.multiple)
-    found = made.denoise(np.zeros(given, recipe.dtype)).shape
+    found = made.denoise(np.zeros(given, recipe.dtype), samples=1).shape
     if found != given:
         raise RecipeError(
             f"model_args: {recipe.model} takes {given[1]} channels and gives {found[1]}; "
@@ -111,21 +118,40 @@ def teacher(recipe: Recipe) -> Denoiser | None:
         raise RecipeError(f"teacher: {recipe.teacher}: {' '.join(str(error).split())}") from error
 
 
-def objective(recipe: Recipe, number: int, made: Denoiser, teaching: Denoiser | None) -> Objective:
-    """The objective of stage `number` around the network.
+def take_scale(recipe: Recipe, made: Denoiser, batches: Callable[[int], Batch]) -> None:
+    """Tell a network that draws the mean and deviation of its noisy pictures, where the recipe does
+    not: those of the first batches.
+    """
+    given = {"data_mean", "data_std"} & set(recipe.model_args)
+    if isinstance(made, StochasticDenoiser) and not given:
+        seen = np.concatenate([batches(step)[0] for step in range(SCALE_BATCHES)])
+        made.set_scale(float(seen.mean(dtype=np.float64)), float(seen.std(dtype=np.float64)))
 
-    Raises RecipeError: it does not go with the network or the teacher.
+
+def objective(
+    recipe: Recipe, number: int, made: Denoiser, teaching: Denoiser | None, again: int = 0
+) -> Objective:
+    """The objective of stage `number` around the network, after so many restarts.
+
+    Raises RecipeError: it does not go with the network, the teacher or the noise model.
     """
     stage = recipe.stages[number]
-    settings = dataclasses.asdict(stage.likelihood) | {
+    settings = dataclasses.asdict(stage.likelihood) | dataclasses.asdict(stage.elbo)
+    settings |= {
         "batch": stage.batch,
         "teacher": teaching,
         "noise": Noise(Noise(recipe.seed).fold_in(7).fold_in(number).seed),
     }
+    if again > stage.elbo.restarts:
+        settings["annealing"] = max(stage.elbo.annealing, ANNEALING)
     try:
-        return objectives.create(stage.objective, made, stage.loss, **settings)
+        if recipe.noise_model is not None:
+            settings["noise_model"] = load_noise_model(recipe.noise_model)
+        made_objective = objectives.create(stage.objective, made, stage.loss, **settings)
     except ValueError as error:
         raise RecipeError(f"stages.{number}: {error}") from error
+    made_objective.clip = stage.optimiser.clip
+    return made_objective
 
 
 def check_stages(recipe: Recipe, made: Denoiser, teaching: Denoiser | None) -> None:

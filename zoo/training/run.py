@@ -145,6 +145,12 @@ class Run:
             for old in self.steps()[KEPT:]:
                 old.unlink()
 
+    def forget_checkpoints(self) -> None:
+        """Remove all of them: training begins anew. Killed now, it is repeated from its begin."""
+        for path in self.steps():
+            with disk(path):
+                path.unlink()
+
     def newest(self) -> Found | None:
         """The newest checkpoint to go on from; None when there is none yet. Changes nothing.
 

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +28,13 @@ from zoo.training.ahead import Ahead
 from zoo.training.contents import change
 from zoo.training.disk import TrainError, disk
 from zoo.training.feeds import feed
-from zoo.training.judging import judge, judge_noisy
+from zoo.training.judging import judge_all, judge_noisy
+from zoo.training.position import Position
 from zoo.training.run import Found, Run
 
 
-@dataclass
-class Position:
-    """How far training is, and what it has found. All of it travels in a checkpoint."""
-
-    step: int = 0  # optimiser steps done
-    images: int = 0
-    before: dict[str, float] = field(default_factory=dict)  # metrics of the noisy validation set
-    after: dict[str, float] = field(default_factory=dict)  # of the last validation
-    best: dict[str, float] = field(default_factory=dict)  # of the best validation, with its step
-
-
 class Trainer:
-    """A recipe being trained on one device, in one run folder (`run`, set before `fit`)."""
+    """A recipe trained on one device, in one run folder (`run`, set before `fit`)."""
 
     run: Run
 
@@ -62,6 +51,7 @@ class Trainer:
         parts.check_stages(recipe, self.network, self.teacher)
         self.feed = feed(recipe, self.network)
         self.validation = self.feed.validation
+        parts.take_scale(recipe, self.network, self.feed.batches(0))
         self.position = Position()
         self.kept: dict[str, float] = {}  # metrics of the weights that were written, with "step"
         self.saved = -1  # step of the newest checkpoint
@@ -86,7 +76,8 @@ class Trainer:
         self.number = number
         self.stage = stage = self.recipe.stages[number]
         self.first = sum(s.steps for s in self.recipe.stages[:number])
-        self.objective = parts.objective(self.recipe, number, self.network, self.teacher)
+        again = self.position.restarts
+        self.objective = parts.objective(self.recipe, number, self.network, self.teacher, again)
         self.objective.astype(self.recipe.dtype).to(self.device)
         parts.choose_statistics(stage, self.network)
         self.optimiser, self.factors = parts.optimiser(stage, self.network)
@@ -98,6 +89,7 @@ class Trainer:
         # Of the objective's outputs since the last log line.
         self.total = self.xp.zeros(len(self.objective.logged), np.float64)
         self.bad = self.xp.zeros((), np.int64)  # first step whose loss was not finite, 0 for none
+        self.least = self.xp.full((), np.inf)  # of the divergences, where a collapse is looked for
 
     def _stage_at(self, step: int) -> int:
         """The number of the stage that the step after `step` steps belongs to."""
@@ -120,7 +112,7 @@ class Trainer:
                     self.whole = True
                     self._save()
                 self._prepare(stop)
-                while self.position.step < self.recipe.steps and not stop():
+                while not self.over and not stop():
                     self._advance(record=True)
                 self._save_if_new()
                 self._finish()
@@ -132,7 +124,12 @@ class Trainer:
         finally:
             self.progress.stop()
             self.batches.close()
-        return "finished" if self.position.step == self.recipe.steps else "stopped"
+        return "finished" if self.over else "stopped"
+
+    @property
+    def over(self) -> bool:
+        """Whether the last step is done, or nothing has improved for too long."""
+        return self.position.ended or self.position.step == self.recipe.steps
 
     def _prepare(self, stop: Callable[[], bool]) -> None:
         """Have the feed do what comes before the first batch; the log tells it once."""
@@ -164,11 +161,16 @@ class Trainer:
         self.position.images += images
         loss, step = outputs[0], self.position.step
         self.total += self.xp.stack(outputs)
+        if stage.elbo.collapse:
+            self.least = self.xp.minimum(self.least, outputs[self.objective.logged.index("kl")])
         self.bad = self.xp.where((self.bad == 0) & ~self.xp.isfinite(loss), step, self.bad)
         local += 1
         ends = local == stage.steps
         if local % stage.log_every == 0 or ends:
             self._log(local, record)
+            if record and stage.elbo.collapse and float(self.least) < stage.elbo.collapse:
+                self._begin_again()
+                return
         if local % self.recipe.validation.every == 0 or ends:
             self._validate(record)
         self.whole = record
@@ -176,6 +178,25 @@ class Trainer:
             self.progress.step(step, images)
             if step % self.recipe.checkpoint.every == 0:
                 self._save()
+
+    def _begin_again(self) -> None:
+        """From the first step with other weights, since the latent map has fallen out of use.
+
+        Raises TrainError: it has done so too often.
+        """
+        position, limit = self.position, self.stage.elbo.restarts
+        if position.restarts >= 2 * limit:
+            raise TrainError(f"{self.run.folder}: the latents fell out of use {2 * limit} times")
+        self.progress.say(f"step {position.step}: the latents are out of use; beginning anew")
+        self.run.log.write(self._line("restart", kl=float(self.least)))
+        self.run.forget_checkpoints()
+        self.batches.close()
+        position.begin_again()
+        fresh = parts.network(self.recipe, position.restarts).to(self.device)
+        self.network.load_state_dict(fresh.state_dict())
+        self._start_stage(0)
+        self.whole = True
+        self._save()
 
     def _parts(self, local: int) -> list[Batch]:
         batch = self.batches(local, last=local + 1 == self.stage.steps)
@@ -196,15 +217,7 @@ class Trainer:
         self.progress.show(loss=told["loss"])
 
     def _judge(self) -> dict[str, float]:
-        """The network's metrics, and under names with an ending those of what it is compared with.
-
-        While the network is trained in parts it is judged by the part that is.
-        """
-        found: dict[str, float] = {}
-        for name, denoiser in self.objective.denoisers().items():
-            metrics = judge(denoiser, self.validation, self.recipe.validation.batch)
-            found |= {f"{key}_{name}" if name else key: value for key, value in metrics.items()}
-        return found
+        return judge_all(self.objective, self.validation, self.recipe.validation.batch)
 
     def _validate(self, record: bool) -> None:
         """Judge the network on the validation set and tell the schedule."""
@@ -215,15 +228,14 @@ class Trainer:
         if not position.before:
             position.before = judge_noisy(self.validation)
             self._note(record, "noisy", position.before)
-        position.after = found
         self._note(record, "validation", found)
         if position.step == 0:
+            position.after = found
             return
-        self.schedule.observe(found["mse"])
-        if found["mse"] < position.best.get("mse", np.inf):
-            position.best = {**found, "step": position.step}
-            if record and self.recipe.validation.weights == "best":
-                self._write_weights(found)
+        how = self.recipe.validation
+        self.schedule.observe(found[how.metric])
+        if position.note(found, how) and record and how.weights == "best":
+            self._write_weights(found)
 
     def _note(self, record: bool, kind: str, values: dict[str, float]) -> None:
         if record:
@@ -279,7 +291,8 @@ class Trainer:
         """The recipe and the contents of the pictures, wherever these are now."""
         then = from_toml(state["recipe"], "the checkpoint's recipe")
         own = self.recipe
-        moved = dataclasses.replace(then, data=own.data, start=own.start, teacher=own.teacher)
+        files = ("data", "start", "teacher", "noise_model")
+        moved = dataclasses.replace(then, **{name: getattr(own, name) for name in files})
         told = first_difference(moved, self.recipe)
         if told:
             raise TrainError(
@@ -299,12 +312,12 @@ class Trainer:
     def _restore(self, found: Found) -> None:
         arrays, state = found.arrays, found.state
         self.batches.close()
+        self.position = Position.of(state)
         self._start_stage(state["stage"])
         self.objective.load_state_dict(_under("objective", arrays))
         self.optimiser.load_state_dict(_under("optimiser", arrays))
         self.schedule.load_state_dict(state["schedule"])
         self.total = to_device(arrays["loop.total"].reshape(-1), self.device)
-        self.position = Position(**{name: state[name] for name in vars(Position())})
         self.saved = self.position.step
         self.changed = differences(state["environment"], self.environment)
 
@@ -314,9 +327,8 @@ class Trainer:
         if self.recipe.validation.weights == "best" and best and self.run.weights.exists():
             self.kept = dict(best)
             return
-        done = self.position.step == self.recipe.steps
         # Where a run was stopped no validation is due, and so none is logged.
-        self._write_weights(self.position.after if done else self._judge())
+        self._write_weights(self.position.after if self.over else self._judge())
 
     def _write_weights(self, judged: dict[str, float]) -> None:
         """Write model.safetensors for `zoo.load`; `judged`: the metrics of these very weights."""

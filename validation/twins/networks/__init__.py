@@ -9,6 +9,7 @@ from torch import nn
 
 from validation.twins.networks.dbsn import DBSNColor, DBSNGray
 from validation.twins.networks.dncnn import BFDnCNN, DnCNN, KairDnCNN, PCSTDnCNN
+from validation.twins.networks.hdn import HDN, DivNoising
 from validation.twins.networks.mwcnn import MWCNN
 from validation.twins.networks.noise2noise import PReLUUNet, Simple, UNet
 from validation.twins.networks.staged import RCNN, SDenseNet
@@ -29,5 +30,7 @@ TWINS: dict[str, Callable[..., nn.Module]] = {
     "dbsn-gray": DBSNGray,
     "dbsn-color": DBSNColor,
     "mwcnn": MWCNN,
+    "hdn": HDN,
+    "divnoising": DivNoising,
 }
 """For each name of the registry what makes its equal, with the same constructor arguments."""
