@@ -18,6 +18,8 @@ PATCH_CRAFT = SHARED / "reference" / "patch_craft"
 """Tensors of DnCNN, the bias-free networks and patch-craft training."""
 DBSN = SHARED / "reference" / "dbsn"
 """Tensors of D-BSN, its losses and training steps, and MWCNN."""
+PSL_AE = SHARED / "reference" / "psl_ae"
+"""Released weights of PSL-AE, its activations, losses, training steps and pictures."""
 
 
 def shared_folder() -> Path:

@@ -28,6 +28,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "dbsn-gray": {"width": 4, "blocks": 1},
     "dbsn-color": {"width": 4, "blocks": 1, "noise": "mg"},
     "mwcnn": {"level1": 3, "level2": 4, "level3": 5},
+    "psl-ae": {"width": 2, "latent": 8},
 }
 """What makes them quick; a network that is not named here is tried as it is."""
 

@@ -151,6 +151,29 @@ NETWORKS = (
     ),
     Network("mwcnn", (2, 16, 24), {"level1": 8, "level2": 10, "level3": 12}),
     Network("mwcnn", (1, 16, 8), {"channels": 3, "level1": 5, "level2": 6, "level3": 7}),
+    Network("psl-ae", (2, 16, 28), {"width": 6}),
+    Network("psl-ae", (2, 10, 16), {"block": 4, "overlap": 1, "width": 2, "channels": 1}),
+    Network("psl-ae", (2, 12, 20), {"block": 8, "overlap": 4, "width": 4, "routing": "soft"}),
+    Network("psl-ae", (2, 14, 14), {"block": 8, "overlap": 2, "width": 4, "blend": False}),
+    Network(
+        "psl-ae",
+        (2, 14, 20),
+        {"block": 8, "overlap": 2, "width": 4, "bn_mode": "train", "clusters": 3},
+    ),
+    Network("psl-ae", (2, 8, 15), {"block": 8, "overlap": 1, "width": 4, "prior": "gate"}),
+    Network(
+        "psl-ae",
+        (2, 14, 14),
+        {
+            "block": 8,
+            "overlap": 2,
+            "width": 4,
+            "prior": "mixture",
+            "two_heads": True,
+            "released": True,
+            "routing": "soft",
+        },
+    ),
 )
 
 

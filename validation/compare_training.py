@@ -88,6 +88,9 @@ MODELS: dict[str, Setting] = {
     "mwcnn": Setting(
         {"channels": 3, "level1": 6, "level2": 8, "level3": 8}, 16, 0.2, ("sgd-momentum", "adam")
     ),
+    "psl-ae": Setting(
+        {"block": 8, "overlap": 4, "width": 4, "clusters": 1}, 16, 0.2, ("sgd-momentum", "adam")
+    ),
 }
 
 

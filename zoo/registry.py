@@ -19,6 +19,7 @@ from minigrad import checkpoint
 from zoo.architectures import (
     BFRCNN,
     MWCNN,
+    PSLAE,
     BFDnCNN,
     BFSDenseNet,
     BFUNet,
@@ -154,6 +155,12 @@ REGISTRY: dict[str, Entry] = {
             MWCNN,
             "multi-level wavelet U-Net, the student of D-BSN, 16,145,892 parameters",
             "Liu et al., Multi-level wavelet-CNN (2018); Wu et al. (2020)",
+        ),
+        Entry(
+            "psl-ae",
+            PSLAE,
+            "patches through a bottleneck, a decoder for each cluster, 1,989,792 parameters",
+            "Yang, Yang and Bajaj, Patch subspace learning autoencoder (2021)",
         ),
     )
 }

@@ -248,6 +248,9 @@ NETWORKS: tuple[Network, ...] = (
     Network("dbsn-gray", 1, 1, 48, "training", 1.0),
     Network("dbsn-color", 16, 3, 48, "training", 1.0, {"width": 24, "blocks": 2, "noise": "mg"}),
     Network("mwcnn", 1, 1, 48, "training", 1.0),
+    Network("psl-ae", 128, 3, 16, "training", 1.0),
+    Network("psl-ae", 128, 3, 24, "training", 1.0, {"block": 24, "overlap": 8}),
+    Network("psl-ae", 1, 3, 256, "inference"),
 )
 
 CONVOLUTIONS: tuple[Convolution, ...] = (

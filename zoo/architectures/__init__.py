@@ -11,12 +11,13 @@ from zoo.architectures.dbsn_denoiser import (
     PriorMean,
 )
 from zoo.architectures.dbsn_sigma import SigmaMuNet, SigmaNNet
-from zoo.architectures.denoiser import Denoiser, evaluating, pad_to_multiple
+from zoo.architectures.denoiser import Denoiser, evaluating, pad_to_multiple, padded_side
 from zoo.architectures.dncnn import DnCNN, KairDnCNN, ResidualDenoiser
 from zoo.architectures.mwcnn import MWCNN
 from zoo.architectures.n2n_prelu_unet import N2NPReLUUNet
 from zoo.architectures.n2n_simple import N2NSimple
 from zoo.architectures.n2n_unet import N2NUNet
+from zoo.architectures.psl_ae_denoiser import PSLAE
 from zoo.architectures.staged import BFRCNN, BFSDenseNet
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "DBSNGray",
     "Denoiser",
     "DnCNN",
+    "PSLAE",
     "KairDnCNN",
     "MWCNN",
     "N2NPReLUUNet",
@@ -43,4 +45,5 @@ __all__ = [
     "SigmaNNet",
     "evaluating",
     "pad_to_multiple",
+    "padded_side",
 ]

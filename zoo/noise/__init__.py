@@ -15,6 +15,7 @@ from zoo.noise.multivariate import Multivariate
 from zoo.noise.parse import LAWS, parse
 from zoo.noise.poisson import Poisson
 from zoo.noise.subpixel import SubPixel
+from zoo.noise.subspace import SubspaceGlobal, SubspaceHeterogeneous, SubspaceLaw
 from zoo.noise.text import Text
 
 __all__ = [
@@ -36,4 +37,7 @@ __all__ = [
     "Text",
     "Impulse",
     "SubPixel",
+    "SubspaceGlobal",
+    "SubspaceHeterogeneous",
+    "SubspaceLaw",
 ]

@@ -15,6 +15,7 @@ from zoo.noise.law import Law, LawError, LevelLaw
 from zoo.noise.multivariate import Multivariate
 from zoo.noise.poisson import Poisson
 from zoo.noise.subpixel import SubPixel
+from zoo.noise.subspace import SubspaceGlobal, SubspaceHeterogeneous
 from zoo.noise.text import Text
 
 LAWS: dict[str, tuple[type[Law], str]] = {
@@ -34,6 +35,11 @@ LAWS: dict[str, tuple[type[Law], str]] = {
     "bernoulli": (Bernoulli, "bernoulli:0.5 or bernoulli:0-0.95 (share of missing pixels)"),
     "text": (Text, "text:0.25 or text:0-0.5 (share of covered pixels)"),
     "impulse": (Impulse, "impulse:0.7 or impulse:0-0.95 (share of replaced pixels)"),
+    "psl-global": (SubspaceGlobal, "psl-global:0.02 (variance of values in [0, 1])"),
+    "psl-heterogeneous": (
+        SubspaceHeterogeneous,
+        "psl-heterogeneous:1 (strength; 1 as published)",
+    ),
     "subpixel": (SubPixel, "subpixel:8 (side of a block)"),
 }
 """Name of a law -> its class, an example of its written form."""

@@ -10,7 +10,10 @@ from minigrad.module import Module
 from zoo.objectives.base import Objective, split
 from zoo.objectives.blind_spot import BlindSpotLikelihood, BlindSpotMean
 from zoo.objectives.distillation import Distillation
+from zoo.objectives.experts import PatchClusters, PatchExperts
 from zoo.objectives.regression import LOSSES, Regression
+from zoo.objectives.subspace import PatchAutoencoder, PatchContrast, PatchDecoders
+from zoo.objectives.subspace_prior import PatchPrior
 
 
 class Entry(NamedTuple):
@@ -18,7 +21,8 @@ class Entry(NamedTuple):
 
     Attributes:
         make: from network, loss and `settings`.
-        target: what it learns beside noisy pictures: "noisy", "clean", "crafted", or "none".
+        target: what it learns beside noisy pictures: "noisy", "clean", "crafted", or "none";
+            "patches": clean, and cut into patches.
         losses: those that it knows.
         settings: names of the keyword arguments that it takes.
     """
@@ -29,6 +33,8 @@ class Entry(NamedTuple):
     settings: tuple[str, ...] = ()
 
 
+_RECONSTRUCTION = ("reconstruction",)
+_PENALTY = ("l1", "l2")
 _LIKELIHOODS = ("map", "dbsn")
 _LIKELIHOOD = ("batch", "noise_reward", "minimum")
 OBJECTIVES: dict[str, Entry] = {
@@ -41,6 +47,23 @@ OBJECTIVES: dict[str, Entry] = {
     ),
     "blind-spot": Entry(BlindSpotLikelihood, "none", _LIKELIHOODS, _LIKELIHOOD),
     "distillation": Entry(Distillation, "clean", ("mse",), ("batch", "teacher", "noise")),
+    "patch-contrast": Entry(
+        PatchContrast, "patches", ("sum", "mean"), ("temperature", "noise", *_PENALTY)
+    ),
+    "patch-autoencoder": Entry(
+        PatchAutoencoder,
+        "patches",
+        _RECONSTRUCTION,
+        ("kld_weight", "classifier_input", *_PENALTY),
+    ),
+    "patch-prior": Entry(
+        PatchPrior, "patches", _RECONSTRUCTION, ("kld_weight", "prior_weight", "balance", *_PENALTY)
+    ),
+    "patch-decoders": Entry(PatchDecoders, "patches", _RECONSTRUCTION, ("kld_weight", *_PENALTY)),
+    "patch-clusters": Entry(PatchClusters, "patches", ("cross_entropy",)),
+    "patch-experts": Entry(
+        PatchExperts, "patches", ("gated",), ("temperature", "balance", "joint")
+    ),
 }
 
 
@@ -73,6 +96,12 @@ __all__ = [
     "Distillation",
     "Entry",
     "Objective",
+    "PatchAutoencoder",
+    "PatchClusters",
+    "PatchContrast",
+    "PatchDecoders",
+    "PatchExperts",
+    "PatchPrior",
     "Regression",
     "create",
     "entry",

@@ -15,7 +15,16 @@ from zoo.data.images import SUFFIXES
 from zoo.objectives.distillation import SHARE
 from zoo.patch_craft.search import MOST_REACH
 from zoo.recipes.config import RecipeError, checked, unknown_key
-from zoo.recipes.schema import STORED, Likelihood, PatchCraft, Recipe, Sampler, Stage
+from zoo.recipes.schema import (
+    STORED,
+    Likelihood,
+    PatchCraft,
+    Patches,
+    Recipe,
+    Sampler,
+    Stage,
+    Subspace,
+)
 
 
 def check(recipe: Recipe) -> None:
@@ -34,7 +43,16 @@ def check(recipe: Recipe) -> None:
                 f"{where}.objective: 'patch-craft' and the recipe's table `patch_craft` belong "
                 f"together, got {stage.objective!r} {having} it"
             )
-        if recipe.patch_craft is not None:
+        patches = objectives.entry(stage.objective).target == "patches"
+        if patches != (recipe.patches is not None):
+            having = "without" if patches else "with"
+            raise RecipeError(
+                f"{where}.objective: the objectives 'patch-*' of psl-ae and the recipe's table "
+                f"`patches` belong together, got {stage.objective!r} {having} it"
+            )
+        if recipe.patches is not None:
+            _check_patches(stage, where, recipe, recipe.patches)
+        elif recipe.patch_craft is not None:
             _check_crafted(stage, where, recipe, recipe.patch_craft)
         elif pairs:
             _check_stored(stage, where, Path(str(recipe.data)))
@@ -109,7 +127,7 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise RecipeError(
             f"{where}.loss: {stage.objective} knows {', '.join(known)}, not {stage.loss!r}"
         )
-    _check_likelihood(stage, where)
+    _check_weights(stage, where)
     _check_optimiser(stage, where)
     sampler = stage.sampler
     _positive(f"{where}.sampler.size", sampler.size)
@@ -125,14 +143,20 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise RecipeError(f"{where}.sampler.swap: only noise2noise pairs can be exchanged")
 
 
-def _check_likelihood(stage: Stage, where: str) -> None:
-    how, settings = stage.likelihood, objectives.entry(stage.objective).settings
-    for name, default in dataclasses.asdict(Likelihood()).items():
-        value = getattr(how, name)
-        _at_least_zero(f"{where}.likelihood.{name}", value)
-        if value != default and name not in settings:
-            raise RecipeError(f"{where}.likelihood.{name}: {stage.objective} has no likelihood")
-    if how.minimum == 0:
+def _check_weights(stage: Stage, where: str) -> None:
+    """The tables that belong to some objectives: numbers from 0, unchanged elsewhere."""
+    settings = objectives.entry(stage.objective).settings
+    for table, plain in (("likelihood", Likelihood()), ("subspace", Subspace())):
+        for name, default in dataclasses.asdict(plain).items():
+            value = getattr(getattr(stage, table), name)
+            if isinstance(value, int | float):
+                _at_least_zero(f"{where}.{table}.{name}", value)
+            if value != default and name not in settings:
+                none = "no likelihood" if table == "likelihood" else "no use for it"
+                raise RecipeError(f"{where}.{table}.{name}: {stage.objective} has {none}")
+    if stage.subspace.temperature == 0:
+        raise RecipeError(f"{where}.subspace.temperature: expected a number above 0, got 0")
+    if stage.likelihood.minimum == 0:
         raise RecipeError(f"{where}.likelihood.minimum: expected a number above 0, got 0")
     if stage.objective == "distillation" and stage.batch // stage.micro_batches % SHARE:
         raise RecipeError(
@@ -187,6 +211,35 @@ def _check_stored(stage: Stage, where: str, path: Path) -> None:
                 f"{where}.sampler.{name}: it comes before the noise, which {path.name} has "
                 f"already; add --set {where}.sampler.{name}={'false' if name == 'recolour' else 0}"
             )
+
+
+def _check_patches(stage: Stage, where: str, recipe: Recipe, how: Patches) -> None:
+    """A stage that learns from patches of whole pictures."""
+    _positive("patches.draws", how.draws)
+    if how.crop is not None:
+        _positive("patches.crop", how.crop)
+    sampler = stage.sampler
+    if sampler != Sampler(sampler.noise, size=sampler.size):
+        raise RecipeError(f"{where}.sampler: only noise and size are used with patches")
+    if sampler.noise == STORED:
+        if recipe.data is None or not Path(recipe.data).is_dir():
+            raise RecipeError(
+                f"data: expected a folder of pairs of pictures, got "
+                f"{recipe.data or 'the bundled photographs'}"
+            )
+        if recipe.validation.noise is not None:
+            raise RecipeError(
+                "validation.noise: pairs are judged as they are, expected none, got "
+                f"{recipe.validation.noise!r}; add --set validation.noise=none"
+            )
+        return
+    law = _law(f"{where}.sampler.noise", sampler.noise)
+    if law.scale != 1 or law.repeats:
+        raise RecipeError(
+            f"{where}.sampler.noise: expected a law that keeps the size and varies, got {law.name}"
+        )
+    if recipe.validation.size is None:
+        raise RecipeError("validation.size: expected the side of the pictures to judge on")
 
 
 def _check_crafted(stage: Stage, where: str, recipe: Recipe, how: PatchCraft) -> None:
@@ -262,6 +315,8 @@ def _check_optimiser(stage: Stage, where: str) -> None:
         _at_least_zero(f"{where}.optimiser.{name}", getattr(optimiser, name))
     for part, factor in optimiser.rates.items():
         _at_least_zero(f"{where}.optimiser.rates.{part}", factor)
+    if optimiser.kind == "keras-adam" and optimiser.weight_decay:
+        raise RecipeError(f"{where}.optimiser.weight_decay: keras-adam has none, expected 0")
     if len(optimiser.betas) != 2 or not all(0 <= beta < 1 for beta in optimiser.betas):
         raise RecipeError(
             f"{where}.optimiser.betas: expected two numbers in [0, 1), got {optimiser.betas}"
@@ -278,6 +333,7 @@ def _check_optimiser(stage: Stage, where: str) -> None:
                 f"{where}.schedule.milestones.{number}: expected a share of the stage, 0 to 1, "
                 f"got {share}"
             )
+    _positive(f"{where}.schedule.period", schedule.period)
     for name in ("patience", "threshold", "cooldown", "min_lr", "warm_up"):
         _at_least_zero(f"{where}.schedule.{name}", getattr(schedule, name))
 

@@ -11,6 +11,7 @@ from validation.twins.networks.dbsn import DBSNColor, DBSNGray
 from validation.twins.networks.dncnn import BFDnCNN, DnCNN, KairDnCNN, PCSTDnCNN
 from validation.twins.networks.mwcnn import MWCNN
 from validation.twins.networks.noise2noise import PReLUUNet, Simple, UNet
+from validation.twins.networks.psl_ae import PSLAE
 from validation.twins.networks.staged import RCNN, SDenseNet
 from validation.twins.networks.unet import BFUNet
 
@@ -29,5 +30,6 @@ TWINS: dict[str, Callable[..., nn.Module]] = {
     "dbsn-gray": DBSNGray,
     "dbsn-color": DBSNColor,
     "mwcnn": MWCNN,
+    "psl-ae": PSLAE,
 }
 """For each name of the registry what makes its equal, with the same constructor arguments."""
