@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from minigrad.noise import Noise
 from tests.shared import PSL_AE, stored_index
 from tests.test_reference_psl_ae import released, tensors
-from zoo import noise
+from zoo import metrics, noise, registry
+from zoo.__main__ import main
 from zoo.noise.subspace import SubspaceGlobal, SubspaceHeterogeneous, truncated, unit
 
 INDEX = stored_index("index", PSL_AE)
@@ -73,3 +79,50 @@ def test_the_strengths() -> None:
     assert weak.std() < strong.std()
     for law in LAW.values():  # rectangles without a pixel
         assert law(clean[:, :, :3, :2], Noise(0)).shape == (1, 1, 3, 2)
+
+
+@pytest.mark.usefixtures("shared")
+def test_metrics_as_published_and_as_defined() -> None:
+    t = tensors("end_to_end")
+    seen = 0
+    for key, told in INDEX["end_to_end_metrics"].items():
+        picture, law = key.split("/")
+        clean = t[f"{picture}.clean"].transpose(2, 0, 1)
+        for which, file in (("before", "noisy"), ("after", "recon")):
+            if (name := f"{picture}.{law}.{file}") not in t:
+                continue
+            x, expected = t[name].transpose(2, 0, 1), told[which]
+            found = {
+                "PSNR_cv2": metrics.psnr_images([x], [clean], peak=255),
+                "SSIM": metrics.ssim_uniform(x, clean, peak=255),
+                "UQI": metrics.uqi_sewar(x, clean),
+                "UQI_true_wang_bovik": metrics.uqi(x, clean),
+            }
+            assert found == pytest.approx(expected, abs=1e-9), name
+            seen += 1
+    assert seen == 6
+
+
+@pytest.mark.usefixtures("shared")
+def test_the_published_table_by_the_command(tmp_path: Path, capsys: Any) -> None:
+    weights, folder = tmp_path / "psl.safetensors", tmp_path / "pictures"
+    folder.mkdir()
+    registry.save(weights, released())
+    for picture in ("astronaut", "chelsea"):
+        Image.fromarray(tensors("end_to_end")[f"{picture}.clean"]).save(folder / f"{picture}.png")
+    for name, text in (
+        ("global_gaussian", "psl-global:0.02"),
+        ("heterogeneous", "psl-heterogeneous:1"),
+    ):
+        words = ["evaluate", str(weights), "--data", str(folder), "--noise", text]
+        words += ["--seed", str(SEED[name]), "--protocol", "psl-ae", "--json"]
+        assert main(words) == 0
+        record = json.loads(capsys.readouterr().out)
+        for row in record["images"]:
+            told = INDEX["end_to_end_metrics"][f"{row['name'].removesuffix('.png')}/{name}"]
+            for which, end in (("before", "_noisy"), ("after", "")):
+                stored = told[which]
+                assert row[f"psnr{end}"] == pytest.approx(stored["PSNR_cv2"], abs=1e-4)
+                assert row[f"ssim_uniform{end}"] == pytest.approx(stored["SSIM"], abs=1e-5)
+                assert row[f"uqi_sewar{end}"] == pytest.approx(stored["UQI"], abs=1e-5)
+                assert row[f"uqi{end}"] == pytest.approx(stored["UQI_true_wang_bovik"], abs=1e-4)

@@ -62,7 +62,10 @@ OBJECTIVES: dict[str, Entry] = {
     "patch-decoders": Entry(PatchDecoders, "patches", _RECONSTRUCTION, ("kld_weight", *_PENALTY)),
     "patch-clusters": Entry(PatchClusters, "patches", ("cross_entropy",)),
     "patch-experts": Entry(
-        PatchExperts, "patches", ("gated",), ("temperature", "balance", "joint")
+        PatchExperts,
+        "patches",
+        ("gated", "reconstruction"),
+        ("temperature", "balance", "joint", "rounds"),
     ),
 }
 

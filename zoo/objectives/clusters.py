@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minigrad.backend import Array, array_module, matmul
-from minigrad.checks import number
+from minigrad.checks import number, whole
 from minigrad.module import Module, Vjp, once
 from minigrad.noise import Noise
 from zoo.architectures.psl_ae import Decoders
@@ -121,22 +121,28 @@ class ExpertErrors(Module):
 
 
 class GatedExperts(Module):
-    """value = -T mean_n log sum_k g_nk exp(-e_nk / T): how probable the target is, if expert k is
-    taken with probability g_nk and errs by a Gaussian of variance in proportion to T.
+    """value = mean_n sum_k h_nk (e_nk - T log g_nk), h_nk the share of patch n that expert k gets.
 
-    With h_nk = g_nk exp(-e_nk / T) / sum over k, which is how probable expert k is once its error
-    is known: VJP: de = dvalue h / N, dg = -dvalue T h / (g N). So each expert learns from the
-    patches that it does best, and the gate learns to foretell h.
+    With `rounds` = 0, h_nk = g_nk exp(-e_nk / T) / sum over k: how probable expert k is once its
+    error is known, if the gate gave g_nk and the target is Gaussian around each expert's estimate.
+    The value is then, but for the entropy of h, -T mean log sum_k g_nk exp(-e_nk / T), with the
+    same derivatives. Each round makes the experts' sums over the batch equal, then again the shares
+    of each patch 1 (Sinkhorn's rounds): no expert can be left without patches.
+
+    VJP, h taken as given: de = dvalue h / N, dg = -dvalue T h / (g N). So each expert learns from
+    the patches that it does best, and the gate learns to foretell h.
     Shapes: g, e (N, K).
     Keeps: g, h.
-    Source: Jacobs, Jordan, Nowlan and Hinton, Adaptive mixtures of local experts (1991).
+    Source: Jacobs, Jordan, Nowlan and Hinton, Adaptive mixtures of local experts (1991); the equal
+        shares: Caron et al., Unsupervised learning by contrasting cluster assignments (2020).
     """
 
     eps = 1e-8
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float = 1.0, rounds: int = 0) -> None:
         """`temperature` is T, in the unit of e."""
         self.temperature = number(temperature, "temperature", "GatedExperts", above=0)
+        self.rounds = whole(rounds, "rounds", "GatedExperts", at_least=0)
 
     def forward(self, g: Array, e: Array) -> Array:
         """The value, 0-d."""
@@ -145,11 +151,12 @@ class GatedExperts(Module):
     def forward_and_vjp(self, g: Array, e: Array) -> tuple[Array, Vjp]:
         """The value, and its vjp."""
         xp, t = array_module(g), self.temperature
-        least = e.min(1, keepdims=True)
-        terms = (g + self.eps) * xp.exp((least - e) / t)
-        total = terms.sum(1, keepdims=True)
-        h = terms / total
-        value = xp.asarray((least - t * xp.log(total)).mean(), dtype=g.dtype)
+        h = (g + self.eps) * xp.exp((e.min(1, keepdims=True) - e) / t)
+        h = h / h.sum(1, keepdims=True)
+        for _ in range(self.rounds):
+            h = h / (h.mean(0) + self.eps)
+            h = h / h.sum(1, keepdims=True)
+        value = xp.asarray((h * (e - t * xp.log(g + self.eps))).sum() / len(h), dtype=g.dtype)
 
         def vjp(d: Array) -> tuple[Array, Array]:
             w = d / len(h)

@@ -27,7 +27,7 @@ from zoo.objectives.clusters import (
     Used,
     kmeans,
 )
-from zoo.objectives.subspace import SubspaceObjective, copy_first_decoder
+from zoo.objectives.subspace import Reconstruction, SubspaceObjective, copy_first_decoder
 
 SEEN = 4096
 """Patches, at most, that k-means looks at."""
@@ -90,8 +90,12 @@ class PatchExperts(SubspaceObjective):
     """loss = `GatedExperts`(classifier(z), errors of all decoders) + balance KL(mean y || uniform).
 
     Every decoder is tried on every patch; the loss gives each patch to the decoders that do it
-    best, and has the classifier foretell them. The temperature falls from 4 T to T over the stage:
-    at first all decoders learn from all patches.
+    best, in equal shares, and has the classifier foretell them. The temperature falls from 4 T to T
+    over the stage: at first the classifier decides, then the errors.
+
+    loss "reconstruction", for a network with soft routing: the error of the decoders' mean,
+    weighted by y, in place of the first term. The decoders then work together, and the gate learns
+    by what it makes of them.
 
     The classifier begins where it is (see `PatchClusters`), the decoders as copies of decoder 0.
     `joint`: the encoder learns too.
@@ -105,14 +109,21 @@ class PatchExperts(SubspaceObjective):
         loss: str = "gated",
         *,
         temperature: float = 0.25,
-        balance: float = 0.1,
+        balance: float = 0.0,
         joint: bool = False,
+        rounds: int = 3,
     ) -> None:
         super().__init__(network)
         net = self.network
+        self.soft = loss == "reconstruction"
+        if self.soft and net.routing != "soft":
+            raise ValueError(
+                "objective: patch-experts with loss 'reconstruction' needs soft routing"
+            )
         self.lowest = temperature
+        self.mean_error = Reconstruction(net.block, 0.0)
         self.encoder = net.encoder if joint else Frozen(net.encoder)
-        self.errors, self.loss = ExpertErrors(net.decoders), GatedExperts(temperature)
+        self.errors, self.loss = ExpertErrors(net.decoders), GatedExperts(temperature, rounds)
         self.uniform, self.mean, self.used = UniformKLLoss(), Mean(0, keepdim=True), Used()
         self.balance, self.add = Scale(balance), Add()
 
@@ -131,6 +142,9 @@ class PatchExperts(SubspaceObjective):
         """The gate, all experts, the loss."""
         z = self.encoder(noisy)
         y = self.network.classifier(z)  # type: ignore[misc]
-        value = self.loss(y, self.errors(z, clean))
+        if self.soft:
+            value = self.mean_error(self.network.decoders(z, y), clean)
+        else:
+            value = self.loss(y, self.errors(z, clean))
         total = self.add(value, self.balance(self.uniform(self.mean(y))))
         return ExpertsOutput(total, self.used(y))

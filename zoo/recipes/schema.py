@@ -157,7 +157,8 @@ class Subspace:
     these. kld_weight: of the divergence over the channels of a pixel; 0 takes off a brightening of
     1.5 grey levels. classifier_input: what the classifier is trained on. prior_weight: of the
     divergence from the prior. balance: of the divergence of the batch's clusters from equal shares.
-    joint: in `patch-experts` the encoder learns too. l1, l2: penalty on the convolutions' weights,
+    joint: in `patch-experts` the encoder learns too; rounds: how strictly its decoders get equal
+    shares of each batch, 0 for not at all. l1, l2: penalty on the convolutions' weights,
     0.01 both in the authors' code, which does not use it.
     """
 
@@ -167,6 +168,7 @@ class Subspace:
     prior_weight: float = 0.01
     balance: float = 0.0
     joint: bool = False
+    rounds: int = 3
     l1: float = 0.0
     l2: float = 0.0
 
