@@ -150,7 +150,7 @@ def test_other_ways_learn_too(kind: str, data: Path, tmp_path: Path) -> None:
     told = lines(run, "train")
     for number in range(len(recipe(kind).stages)):
         losses = [r["loss"] for r in told if r["stage"] == number]
-        assert np.mean(losses[len(losses) // 2 :]) < losses[0] or kind == "experts" and number
+        assert np.mean(losses[len(losses) // 2 :]) < losses[0] or (kind == "experts" and number)
     assert all(1 <= r["used"] <= 3 + 1e-6 for r in told)
     if kind == "experts":
         assert told[-1]["used"] > 1.5  # k-means, then equal shares
