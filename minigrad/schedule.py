@@ -75,6 +75,24 @@ class MultiStepLR(Schedule):
         return self.base * self.gamma ** sum(m <= step for m in self.milestones)
 
 
+class ExponentialLR(Schedule):
+    """lr * gamma^(step / period), without stairs.
+
+    PyTorch: `torch.optim.lr_scheduler.ExponentialLR` with gamma^(1 / period). Keras:
+    `ExponentialDecay` with `staircase=False`.
+    """
+
+    def __init__(self, lr: float, gamma: float = 0.9, period: int = 1) -> None:
+        """lr: the first rate, >= 0. gamma: a factor >= 0. period: in steps, >= 1."""
+        self.base = _rate(self, "lr", lr)
+        self.gamma = _rate(self, "gamma", gamma)
+        self.period = _count(self, "period", period, at_least=1)
+
+    def lr(self, step: int) -> float:
+        """lr * gamma^(step / period)."""
+        return float(self.base * self.gamma ** (step / self.period))
+
+
 class CosineLR(Schedule):
     """min_lr + (lr - min_lr) (1 + cos(pi step / steps)) / 2, and min_lr after that.
 

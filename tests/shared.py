@@ -20,6 +20,8 @@ DBSN = SHARED / "reference" / "dbsn"
 """Tensors of D-BSN, its losses and training steps, and MWCNN."""
 HDN = SHARED / "reference" / "hdn"
 """Tensors of HDN, DivNoising and their noise models."""
+PSL_AE = SHARED / "reference" / "psl_ae"
+"""Released weights of PSL-AE, its activations, losses, training steps and pictures."""
 
 
 def shared_folder() -> Path:

@@ -47,6 +47,18 @@ SMALL: dict[str, list[dict]] = {
         {"channels": 3, "level1": 4, "level2": 3, "level3": 2},
         {"level1": 2, "level2": 3, "level3": 5},
     ],
+    "psl-ae": [
+        {"width": 2, "block": 8, "clusters": 3, "latent": 5},
+        {
+            "channels": 1,
+            "width": 2,
+            "block": 8,
+            "latent": 4,
+            "prior": "gate",
+            "two_heads": True,
+            "released": True,
+        },
+    ],
 }
 _LADDER = {"z_dims": [2, 3], "n_filters": 3, "blocks_per_layer": 2, "img_shape": [8, 16]}
 SMALL |= {

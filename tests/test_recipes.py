@@ -41,6 +41,10 @@ def test_every_recipe_can_be_run(name: str, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="data: expected a folder of bursts"):
             check(recipe)
         recipe = dataclasses.replace(recipe, data=str(tmp_path))
+    if recipe.patches is not None and recipe.stored_pairs:
+        with pytest.raises(RecipeError, match="data: expected a folder of pairs of pictures"):
+            check(recipe)
+        recipe = dataclasses.replace(recipe, data=str(tmp_path))
     if recipe.stages[0].objective == "distillation":
         with pytest.raises(RecipeError, match="teacher: distillation needs the weights"):
             check(recipe)

@@ -12,6 +12,7 @@ import pytest
 from minigrad.schedule import (
     ConstantLR,
     CosineLR,
+    ExponentialLR,
     LinearWarmup,
     MultiStepLR,
     RampDown,
@@ -211,3 +212,13 @@ def test_bad_state() -> None:
         ReduceLROnPlateau(1.0).load_state_dict({"lr": 1.0})
     with pytest.raises(KeyError, match="lr"):
         ConstantLR(1.0).load_state_dict({"lr": 1.0})
+
+
+def test_exponential_decay_has_no_stairs() -> None:
+    schedule = ExponentialLR(0.01, 0.9, 1000)
+    assert schedule.lr(0) == 0.01
+    assert schedule.lr(500) == pytest.approx(0.01 * 0.9**0.5)
+    assert schedule.lr(2000) == pytest.approx(0.0081)
+    for wrong in ({"gamma": -1.0}, {"period": 0}):
+        with pytest.raises(ValueError):
+            ExponentialLR(0.01, **wrong)

@@ -31,6 +31,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "mwcnn": {"level1": 3, "level2": 4, "level3": 5},
     "hdn": {"z_dims": [2, 3], "n_filters": 3, "blocks_per_layer": 1, "img_shape": [16, 16]},
     "divnoising": {"z_dim": 3, "init_filters": 3},
+    "psl-ae": {"width": 2, "latent": 8},
 }
 """What makes them quick; a network that is not named here is tried as it is."""
 

@@ -196,6 +196,29 @@ NETWORKS = (
         (2, 24, 16),
         {"z_dim": 4, "init_filters": 4, "n_depth": 3, "n_filters_per_depth": 3, "bias": False},
     ),
+    Network("psl-ae", (2, 16, 28), {"width": 6}),
+    Network("psl-ae", (2, 10, 16), {"block": 4, "overlap": 1, "width": 2, "channels": 1}),
+    Network("psl-ae", (2, 12, 20), {"block": 8, "overlap": 4, "width": 4, "routing": "soft"}),
+    Network("psl-ae", (2, 14, 14), {"block": 8, "overlap": 2, "width": 4, "blend": False}),
+    Network(
+        "psl-ae",
+        (2, 14, 20),
+        {"block": 8, "overlap": 2, "width": 4, "bn_mode": "train", "clusters": 3},
+    ),
+    Network("psl-ae", (2, 8, 15), {"block": 8, "overlap": 1, "width": 4, "prior": "gate"}),
+    Network(
+        "psl-ae",
+        (2, 14, 14),
+        {
+            "block": 8,
+            "overlap": 2,
+            "width": 4,
+            "prior": "mixture",
+            "two_heads": True,
+            "released": True,
+            "routing": "soft",
+        },
+    ),
 )
 
 

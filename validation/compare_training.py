@@ -103,6 +103,9 @@ MODELS: dict[str, Setting] = {
     "divnoising": Setting(
         {"z_dim": 5, "init_filters": 4}, 16, 0.2, ("sgd-momentum", "adam", "micro-batches")
     ),
+    "psl-ae": Setting(
+        {"block": 8, "overlap": 4, "width": 4, "clusters": 1}, 16, 0.2, ("sgd-momentum", "adam")
+    ),
 }
 
 

@@ -20,10 +20,19 @@ from minigrad.noise import Noise
 from zoo import metrics
 from zoo.architectures import Denoiser, StochasticDenoiser
 from zoo.data.images import list_images, natural_order, read_image
+from zoo.data.pairs_of_files import paired_files
 from zoo.data.picture import ImageError
 from zoo.denoise import ChannelError, Notice, check_model, denoise_image
 from zoo.noise import Correlated, Gaussian, Law, LawError
 from zoo.noise.gaussian import box_correlated
+from zoo.noise.subspace import SubspaceLaw, to_bytes, truncated
+
+PROTOCOLS = ("zoo", "psl-ae")
+"""How noisy pictures and results are compared with clean ones: as floats; or, as in the
+patch-subspace study, as bytes, with two more measures.
+"""
+Observed = tuple[np.ndarray, np.ndarray]
+"""(noisy, clean), each (C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found.
+    """What `evaluate` found. By the protocol "psl-ae" there is more: `ssim_uniform`, `uqi_sewar`
+    and `uqi` of each picture, noisy and denoised, and their means.
 
     rows: one per picture, with `psnr_noisy`, `psnr`, `ssim_noisy`, `ssim` (nan for a picture that
     is smaller than the window).
@@ -80,7 +90,7 @@ class Evaluation:
 def evaluate_folder(
     model: Denoiser,
     folder: str | Path,
-    law: Law,
+    law: Law | None,
     seed: int = 0,
     *,
     limit: int | None = None,
@@ -88,6 +98,8 @@ def evaluate_folder(
 ) -> Evaluation:
     """`evaluate` on the picture files of a folder, in numeric order of their names where these
     are numbers.
+
+    law: None for a folder of pairs, noisy as they are (`zoo.data.paired_files`).
 
     limit: the first pictures only. settings: as `evaluate`. A file that cannot be read is among
     the `failures`.
@@ -98,6 +110,10 @@ def evaluate_folder(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1 picture, got {limit}")
+    if law is None:
+        pairs = paired_files(folder)[:limit]
+        given = ((noisy.name, functools.partial(_pair, noisy, clean)) for noisy, clean in pairs)
+        return _evaluate(model, given, law, seed, count=len(pairs), **settings)
     files = sorted(list_images(folder), key=natural_order)[:limit]
     if not files:
         raise ImageError(folder, "holds no picture files")
@@ -123,14 +139,15 @@ def evaluate(
             smaller size.
         seed: of the noise. Gaussian noise of one level is drawn by
             `numpy.random.default_rng(seed)` anew for each picture (box-correlated noise too, from a
-            larger field); every other law by
+            larger field), and the noises of the patch-subspace study too; every other law by
             `minigrad.noise.Noise(seed)` at the picture's number.
         settings: `tile`, `ensemble`, `samples`, `notice` as `denoise_image`; `count`, the number of
-            pictures, for `progress`, which is called with (name, number, count, tiles done, tiles).
+            pictures, for `progress`, which is called with (name, number, count, tiles done, tiles);
+            `protocol`, one of `PROTOCOLS`.
 
     Raises:
         ChannelError: the network gives another number of channels than it takes.
-        ValueError: no pictures, or a negative seed.
+        ValueError: no pictures, a negative seed, or an unknown protocol.
     """
     given = ((name, lambda pixels=pixels: pixels) for name, pixels in pictures)
     return _evaluate(model, given, law, seed, **settings)
@@ -138,10 +155,11 @@ def evaluate(
 
 def _evaluate(
     model: Denoiser,
-    pictures: Iterable[tuple[str, Callable[[], np.ndarray]]],
-    law: Law,
+    pictures: Iterable[tuple[str, Callable[[], Any]]],
+    law: Law | None,
     seed: int,
     *,
+    protocol: str = "zoo",
     tile: int | None = None,
     ensemble: int = 1,
     samples: int | None = None,
@@ -152,6 +170,8 @@ def _evaluate(
     """As `evaluate`, of pictures that are read when it is their turn."""
     if seed < 0:
         raise ValueError(f"seed: must not be negative, got {seed}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol: expected one of {PROTOCOLS}, got {protocol!r}")
     check_model(model)
     rows: list[Row] = []
     failures: list[Failure] = []
@@ -168,7 +188,8 @@ def _evaluate(
 
         how: dict[str, Any] = {"tile": tile, "ensemble": ensemble, "samples": samples}
         try:
-            noisy, clean = _observe(law, read(), seed, number, name)  # (C, h, w) each
+            # (C, h, w) each
+            noisy, clean = read() if law is None else _observe(law, read(), seed, number, name)
             image = noisy.transpose(1, 2, 0)
             estimate = denoise_image(model, image, seed=seed, progress=tell, notice=remark, **how)
             if not np.isfinite(estimate).all():
@@ -181,24 +202,55 @@ def _evaluate(
             failures.append(Failure(name, f"{name}: {error or 'out of memory'}", machine=True))
         else:
             estimate = np.clip(estimate.transpose(2, 0, 1), 0, 1)  # (C, h, w)
-            rows.append(Row(name, clean.shape[1:], _values(noisy, estimate, clean)))
+            more = {}
+            if protocol == "psl-ae":
+                estimate = _of_bytes(truncated(estimate))
+                noisy = _of_bytes(to_bytes(noisy).transpose(2, 0, 1))
+                more = _study(noisy, estimate, clean)
+            values = {**_values(noisy, estimate, clean), **more}
+            rows.append(Row(name, clean.shape[1:], values))
             before, after = (metrics.squared_error(x, clean) for x in (noisy, estimate))
             errors.append((before, after, clean.size))
     if not rows and not failures:
         raise ValueError("evaluate: pictures: expected at least one")
-    protocol = _protocol(law, seed, ensemble, rows)
+    told = _protocol(law, seed, ensemble, rows)
     if isinstance(model, StochasticDenoiser):
-        protocol["samples"] = f"mean of {model.drawn if samples is None else samples} draws"
-    return Evaluation(rows, _means(rows, errors), protocol, failures)
+        told["samples"] = f"mean of {model.drawn if samples is None else samples} draws"
+    if protocol == "psl-ae":
+        told |= _STUDY
+    return Evaluation(rows, _means(rows, errors), told, failures)
 
 
 def _pixels(file: Path) -> np.ndarray:
     return read_image(file).pixels
 
 
-def _observe(
-    law: Law, pixels: np.ndarray, seed: int, number: int, name: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _pair(noisy: Path, clean: Path) -> Observed:
+    found = _pixels(noisy), _pixels(clean)
+    if found[0].shape != found[1].shape:
+        raise ImageError(noisy, f"{found[0].shape}, but its clean picture {found[1].shape}")
+    return found
+
+
+def _of_bytes(u: np.ndarray) -> np.ndarray:
+    return u.astype(np.float64) / 255
+
+
+def _study(noisy: np.ndarray, estimate: np.ndarray, clean: np.ndarray) -> dict[str, float]:
+    """The measures of the patch-subspace study; nan for a picture below 9x9."""
+    small, found = min(clean.shape[1:]) < 9, {}
+    y = np.rint(255 * clean)
+    for name, measure in (
+        ("ssim_uniform", functools.partial(metrics.ssim_uniform, peak=255)),
+        ("uqi_sewar", metrics.uqi_sewar),
+        ("uqi", metrics.uqi),
+    ):
+        for which, x in (("_noisy", noisy), ("", estimate)):
+            found[name + which] = math.nan if small else measure(np.rint(255 * x), y)
+    return found
+
+
+def _observe(law: Law, pixels: np.ndarray, seed: int, number: int, name: str) -> Observed:
     """(noisy, clean), both (C, h, w)."""
     k = law.scale
     height, width = (side // k * k for side in pixels.shape[1:])
@@ -214,6 +266,9 @@ def _observe(
         white *= np.float32(sigma / 255)
         noisy = pixels + box_correlated(white, kernel)
         return (np.clip(noisy, 0, 1) if law.clip else noisy), pixels
+    if isinstance(law, SubspaceLaw) and law.high in (None, law.low):
+        drawn = law.draw(to_bytes(pixels), np.random.default_rng(seed)).transpose(2, 0, 1)
+        return drawn.astype(pixels.dtype) / 255, pixels
     latent = pixels[None]
     return law(latent, Noise(seed).at(number))[0], law.clean(latent)[0]
 
@@ -255,13 +310,27 @@ def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str,
         "psnr_global": metrics.decibels(denoised / values),
         "ssim_noisy": mean("ssim_noisy"),
         "ssim": mean("ssim"),
-    }
+    } | {name: mean(name) for name in rows[0].values if name not in _PLAIN}
 
 
-def _protocol(law: Law, seed: int, ensemble: int, rows: list[Row]) -> dict[str, str]:
-    clipped = "clipped to [0, 1]" if law.clip else "not clipped"
-    box = _fixed_box(law)
-    if box is not None:
+_PLAIN = ("psnr_noisy", "psnr", "ssim_noisy", "ssim")
+_STUDY = {
+    "noisy": "clipped to [0, 1], bytes",
+    "output": "clipped to [0, 1], times 255, cut off to bytes",
+    "ssim_uniform": "flat window 7, sample variances, K1 0.01, K2 0.03, border of 3 left out",
+    "uqi_sewar": "as the package sewar computes it, which is not the index of that name",
+    "uqi": "universal quality index of Wang and Bovik, windows of 8",
+}
+
+
+def _protocol(law: Law | None, seed: int, ensemble: int, rows: list[Row]) -> dict[str, str]:
+    clipped = "clipped to [0, 1]" if law is not None and law.clip else "not clipped"
+    box = None if law is None else _fixed_box(law)
+    if law is None:
+        drawn = "stored: noisy and clean files in pairs, as they are"
+    elif isinstance(law, SubspaceLaw):
+        clipped, drawn = "clipped to [0, 1]", f"numpy.random.default_rng({seed}) for each picture"
+    elif box is not None:
         drawn = (
             f"numpy.random.default_rng({seed}) for each picture, "
             "standard_normal(float32) * sigma/255"
@@ -272,11 +341,11 @@ def _protocol(law: Law, seed: int, ensemble: int, rows: list[Row]) -> dict[str, 
         drawn = "numpy.random.RandomState(0) for each picture, as in the authors' validation"
     else:
         drawn = f"minigrad.noise.Noise({seed}) at the number of the picture"
-    if law.scale > 1:
+    if law is not None and law.scale > 1:
         drawn += f"; whole pictures, {law.scale} times smaller"
     defined = sum(not math.isnan(row.values["ssim"]) for row in rows)
     return {
-        "noise": f"{law.name}: {drawn}",
+        "noise": drawn if law is None else f"{law.name}: {drawn}",
         "seed": str(seed),
         "noisy": f"{clipped}, not quantised",
         "output": "clipped to [0, 1], not quantised",

@@ -20,6 +20,7 @@ from zoo.architectures import (
     BFRCNN,
     HDN,
     MWCNN,
+    PSLAE,
     BFDnCNN,
     BFSDenseNet,
     BFUNet,
@@ -168,6 +169,12 @@ REGISTRY: dict[str, Entry] = {
             DivNoising,
             "variational autoencoder that draws clean pictures, 261,281 parameters",
             "Prakash et al., Fully unsupervised diversity denoising (2021)",
+        ),
+        Entry(
+            "psl-ae",
+            PSLAE,
+            "patches through a bottleneck, a decoder for each cluster, 1,989,792 parameters",
+            "Yang, Yang and Bajaj, Patch subspace learning autoencoder (2021)",
         ),
     )
 }

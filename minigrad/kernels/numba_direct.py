@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import uint64
 
-from minigrad.kernels.numba_loops import clear, loop, readable
+from minigrad.kernels.numba_loops import loop, readable
 from minigrad.kernels.numba_tiles import (
     BYTES,
     ROWS,
@@ -32,9 +32,9 @@ from minigrad.kernels.numba_tiles import (
     read,
     rounded,
     step,
-    turn,
     write,
 )
+from minigrad.kernels.numba_turning import pack, turn_back, turn_pixels
 from minigrad.kernels.numpy_conv import ordered_sum
 from minigrad.kernels.numpy_flat import part_length
 from minigrad.kernels.numpy_memory import empty
@@ -157,7 +157,7 @@ def _correlate(
     (k, c, kh, kw), dtype, (height, width) = weight.shape, x.dtype, y.shape[2:]
     chunk = columns(dtype)
     packed = np.zeros((kh * kw, -(-k // chunk), c, chunk), dtype)
-    _pack(weight.reshape(k, c, -1), packed)
+    pack(weight.reshape(k, c, -1), packed)
     first = np.zeros(rounded(k, chunk), dtype)
     if bias is not None:
         first[:k] = bias
@@ -229,39 +229,6 @@ def _geometry(window: Window) -> tuple[int, ...]:
 
 
 @loop
-def _pack(weight, out):  # type: ignore[no-untyped-def]
-    """(K, C, T) as (T, chunks of K, C, columns): zeros stay in the columns beyond K."""
-    rows, channels, taps = weight.shape
-    chunk, flat = out.shape[3], out.reshape(-1)
-    vector, length = BYTES // out.itemsize, channels * taps
-    together = weight.strides[1] == taps * weight.itemsize and length >= vector
-    square = np.empty(vector * vector, out.dtype)
-    for i in range(out.shape[1]):
-        for k in range(i * chunk, min(rows, (i + 1) * chunk), vector):
-            if together and k + vector <= rows:  # squares of `vector` rows and numbers of a row
-                for j in range(0, length, vector):
-                    u = min(j, length - vector)
-                    turn(
-                        weight,
-                        uint64(k * length + u),
-                        uint64(length),
-                        square,
-                        uint64(0),
-                        uint64(vector),
-                    )
-                    for r in range(vector):
-                        c, t = (u + r) // taps, (u + r) % taps
-                        to = uint64(((t * out.shape[1] + i) * channels + c) * chunk + k - i * chunk)
-                        for v in range(uint64(vector)):
-                            flat[to + v] = square[uint64(r * vector) + v]
-                continue
-            for c in range(channels):
-                for t in range(taps):
-                    for v in range(k, min(k + vector, rows)):
-                        out[t, i, c, v - i * chunk] = weight[v, c, t]
-
-
-@loop
 def _strips(x, packed, part, first, y, strips, taps, phases, told, turned, at, to, products):  # type: ignore[no-untyped-def]
     """A part of the chunks of k, of some strips."""
     sh, sw, ph, _, top, left, reach, wide = told
@@ -270,7 +237,7 @@ def _strips(x, packed, part, first, y, strips, taps, phases, told, turned, at, t
     for s in range(len(strips)):
         n0, n1, m0, m1 = strips[s, 0], strips[s, 1], strips[s, 2], strips[s, 3]
         rows = sh * (m1 - m0 - 1) + reach + 1
-        _turn(x, turned, (n0, n1), (sh * m0 + top, rows), (left, wide), channels)
+        turn_pixels(x, turned, (n0, n1), (sh * m0 + top, rows), (left, wide), channels)
         r0, r1 = ph * m0, min(ph * m1, y.shape[2])
         for f in range(len(phases)):
             pixels = _places(
@@ -286,7 +253,7 @@ def _strips(x, packed, part, first, y, strips, taps, phases, told, turned, at, t
                             tile = step(tile, turned, of, a, weight, w)
                             w += uint64(chunk)
                     write(tile, products, places(to, p), uint64(i * chunk))
-        _turn_back(products, y, (n0, n1, r0, r1), (part[0] * chunk, part[1] * chunk), room)
+        turn_back(products, y, (n0, n1, r0, r1), (part[0] * chunk, part[1] * chunk), room)
 
 
 @loop
@@ -312,33 +279,6 @@ def _places(at, to, part, phase, told, size, channels, room):  # type: ignore[no
     return pixels
 
 
-@loop
-def _turn_back(products, y, strip, channels, room):  # type: ignore[no-untyped-def]
-    """Some channels of y of a strip from ((n, m, q), room)."""
-    n0, n1, r0, r1 = strip
-    k0, k1, width = channels[0], min(channels[1], y.shape[1]), y.shape[3]
-    vector, run, rows = BYTES // y.itemsize, width, r1 - r0  # pixels that touch in y
-    if y.strides[2] == width * y.itemsize:
-        run, rows = rows * width, 1
-    squares = y.strides[3] == y.itemsize and min(run, k1 - k0) >= vector
-    apart = y.strides[1] // y.itemsize
-    for n in range(n0, n1):
-        for r in range(rows):
-            of = ((n - n0) * rows + r) * run * room
-            if not squares:
-                for k in range(k0, k1):
-                    for q in range(run):
-                        y[n, k, r0 + r + q // width, q % width] = products[of + q * room + k]
-                continue
-            to = (n * y.strides[0] + (r0 + r) * y.strides[2]) // y.itemsize
-            for i in range(k0, k1, vector):
-                k = min(i, k1 - vector)
-                for j in range(0, run, vector):
-                    q = min(j, run - vector)
-                    begin, end = uint64(of + q * room + k), uint64(to + k * apart + q)
-                    turn(products, begin, uint64(room), y, end, uint64(apart))
-
-
 # --- the weight's cotangent -----------------------------------------------------------------------
 
 
@@ -354,8 +294,8 @@ def _conv2d_dw(dy, x, total, taps, strips, told, pixels, cotangents):  # type: i
     for s in range(len(strips)):
         n0, n1, r0, r1 = strips[s, 0], strips[s, 1], strips[s, 2], strips[s, 3]
         tall = stride * (r1 - r0 - 1) + down * (kh - 1) + 1
-        _turn(x, pixels, (n0, n1), (stride * r0 - top, tall), (-left, wide), c_whole)
-        _turn(dy, cotangents, (n0, n1), (r0, r1 - r0), (0, width), k_whole)
+        turn_pixels(x, pixels, (n0, n1), (stride * r0 - top, tall), (-left, wide), c_whole)
+        turn_pixels(dy, cotangents, (n0, n1), (r0, r1 - r0), (0, width), k_whole)
         for tap in range(taps[0], taps[1]):
             i, j = tap // kw, tap % kw
             for c in range(0, c_whole, chunk):
@@ -371,37 +311,3 @@ def _conv2d_dw(dy, x, total, taps, strips, told, pixels, cotangents):  # type: i
                                 a += uint64(k_whole)
                                 b += uint64(sideways * c_whole)
                     write(tile, sums, rows, place)
-
-
-@loop
-def _turn(x, out, images, rows, columns, room):  # type: ignore[no-untyped-def]
-    """Rows and columns (first, count) of images, zeros where x has none: out ((n, r, q), room),
-    channels last. What is beyond the channels stays as it is: nobody reads what it leads to.
-    """
-    (n0, n1), (first, tall), (start, wide) = images, rows, columns
-    channels, high, breadth = x.shape[1:]
-    source, vector = x.reshape(-1), BYTES // x.itemsize
-    low = min(wide, max(0, -start))
-    end = max(low, min(wide, breadth - start))
-    apart, between = uint64(high * breadth), uint64(room)
-    for n in range(n0, n1):
-        for r in range(tall):
-            line, y = ((n - n0) * tall + r) * wide * room, first + r
-            if y < 0 or y >= high:
-                clear(out, line, wide * room)
-                continue
-            clear(out, line, low * room)
-            clear(out, line + end * room, (wide - end) * room)
-            begin = (n * channels * high + y) * breadth + start
-            if channels < vector or end - low < vector:
-                for c in range(channels):
-                    of, to = uint64(begin + c * high * breadth), uint64(line + c)
-                    for q in range(uint64(low), uint64(end)):
-                        out[to + between * q] = source[of + q]
-                continue
-            for i in range(0, channels, vector):  # the last squares may overlap those before
-                c = min(i, channels - vector)
-                for j in range(low, end, vector):
-                    q = min(j, end - vector)
-                    of, to = begin + c * high * breadth + q, line + q * room + c
-                    turn(source, uint64(of), apart, out, uint64(to), between)

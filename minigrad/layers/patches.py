@@ -31,14 +31,17 @@ def assemble(patches: Array, window: Window, blocks: Pair) -> Array:
     return fold(columns.reshape(n, c * b * b, m * q), window, size)
 
 
-def fade_weights(block: int, overlap: int, blocks: int) -> np.ndarray:
+def fade_weights(block: int, overlap: int, blocks: int, blend: bool = True) -> np.ndarray:
     """What each patch along one axis counts, (blocks, block): 1, but for the overlaps.
 
-    At overlap pixel k the later patch counts (k + 1) / (overlap + 1), the earlier one the rest. The
-    first patch has no fade at its start, the last one none at its end.
+    At overlap pixel k the later patch counts (k + 1) / (overlap + 1), the earlier one the rest;
+    without `blend` the later one counts from the middle on, the earlier one before it. The first
+    patch has no fade at its start, the last one none at its end.
     """
     weights = np.ones((blocks, block))
     rise = np.arange(1, overlap + 1) / (overlap + 1)
+    if not blend:
+        rise = (rise >= 0.5).astype(np.float64)
     weights[1:, :overlap] = rise
     weights[:-1, block - overlap :] = 1 - rise
     return weights
@@ -112,6 +115,7 @@ class MergePatches(_Patches):
 
     At overlap pixel k = 0 ... o - 1 the later patch has the weight (k + 1) / (o + 1), the earlier
     one the rest; the weights at each pixel add up to 1. So MergePatches(DividePatches(x)) = x.
+    Without `blend` nothing is faded: each patch counts up to the middle of an overlap.
 
     Shapes: x (N Q M, C, block, block), in the order of `DividePatches`, with (M, Q) = `blocks` ->
     y (N, C, M s + overlap, Q s + overlap), s = block - overlap.
@@ -120,8 +124,8 @@ class MergePatches(_Patches):
     PyTorch: none; `torch.nn.functional.fold` of the weighted patches.
     """
 
-    def __init__(self, block: int, overlap: int, blocks: int | Pair) -> None:
-        """`blocks` are the patches down and across, or one number for both.
+    def __init__(self, block: int, overlap: int, blocks: int | Pair, blend: bool = True) -> None:
+        """`blocks` are the patches down and across, or one number for both; `blend`: cross-fade.
 
         Raises:
             ValueError: one is no whole number (from 1; `overlap` from 0), or `overlap` is more than
@@ -129,6 +133,7 @@ class MergePatches(_Patches):
         """
         super().__init__(block, overlap)
         self.blocks = pair(blocks, "blocks", "MergePatches", at_least=1)
+        self.blend = blend
 
     def forward(self, x: Array) -> Array:
         """The image."""
@@ -152,13 +157,18 @@ class MergePatches(_Patches):
 
     def describe(self) -> str:
         """Block, overlap and number of patches."""
-        return f"{super().describe()}, blocks={self.blocks}"
+        odd = "" if self.blend else ", blend=False"
+        return f"{super().describe()}, blocks={self.blocks}{odd}"
 
     def _weighted(self, patches: Array) -> Array:
         """Each patch times its fades."""
         (m, q), b, (count, c) = self.blocks, self.block, patches.shape[:2]
-        down = fade_weights(b, self.overlap, m)[None, :, None, :, None]  # (1, M, 1, b, 1)
-        across = fade_weights(b, self.overlap, q)[:, None, None, None, :]  # (Q, 1, 1, 1, b)
+        down = fade_weights(b, self.overlap, m, self.blend)[
+            None, :, None, :, None
+        ]  # (1, M, 1, b, 1)
+        across = fade_weights(b, self.overlap, q, self.blend)[
+            :, None, None, None, :
+        ]  # (Q, 1, 1, 1, b)
         weights = array_module(patches).asarray(down * across, dtype=patches.dtype)
         grouped = patches.reshape(count // (m * q), q, m, c, b, b)
         return (grouped * weights).reshape(count, c, b, b)

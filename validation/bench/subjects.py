@@ -257,6 +257,9 @@ NETWORKS: tuple[Network, ...] = (
     Network("hdn", 8, 1, 64, "training", 1.0, _NARROW_LADDER, "hdn-narrow"),
     Network("hdn", 8, 1, 64, "training", 1.0, least_batch=2),
     Network("divnoising", 16, 1, 64, "training", 1.0),
+    Network("psl-ae", 128, 3, 16, "training", 1.0),
+    Network("psl-ae", 128, 3, 24, "training", 1.0, {"block": 24, "overlap": 8}),
+    Network("psl-ae", 1, 3, 256, "inference"),
 )
 
 CONVOLUTIONS: tuple[Convolution, ...] = (

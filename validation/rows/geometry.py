@@ -370,6 +370,8 @@ ROWS: list[Row] = [
         variant((6, 2, 2, 2), block=2, overlap=0, blocks=(3, 1)),
         variant((8, 2, 6, 6), block=6, overlap=3, blocks=(1, 4)),
         variant((2, 2, 5, 5), block=5, overlap=2, blocks=1),
+        variant((6, 1, 6, 6), block=6, overlap=2, blocks=(3, 2), blend=False),
+        variant((4, 2, 5, 5), block=5, overlap=1, blocks=2, blend=False),
     ),
     _linear(
         AdaptiveAvgPool2d,

@@ -11,7 +11,7 @@ from zoo.architectures.dbsn_denoiser import (
     PriorMean,
 )
 from zoo.architectures.dbsn_sigma import SigmaMuNet, SigmaNNet
-from zoo.architectures.denoiser import Denoiser, Place, evaluating, pad_to_multiple
+from zoo.architectures.denoiser import Denoiser, Place, evaluating, pad_to_multiple, padded_side
 from zoo.architectures.divnoising import DivNoising
 from zoo.architectures.dncnn import DnCNN, KairDnCNN, ResidualDenoiser
 from zoo.architectures.hdn import HDN
@@ -19,6 +19,7 @@ from zoo.architectures.mwcnn import MWCNN
 from zoo.architectures.n2n_prelu_unet import N2NPReLUUNet
 from zoo.architectures.n2n_simple import N2NSimple
 from zoo.architectures.n2n_unet import N2NUNet
+from zoo.architectures.psl_ae_denoiser import PSLAE
 from zoo.architectures.sampling import Inference, Latent, StochasticDenoiser
 from zoo.architectures.staged import BFRCNN, BFSDenseNet
 
@@ -36,6 +37,7 @@ __all__ = [
     "DnCNN",
     "HDN",
     "Inference",
+    "PSLAE",
     "KairDnCNN",
     "Latent",
     "MWCNN",
@@ -52,4 +54,5 @@ __all__ = [
     "StochasticDenoiser",
     "evaluating",
     "pad_to_multiple",
+    "padded_side",
 ]

@@ -39,6 +39,10 @@ class Denoiser(Composite):
     """Channels of the noisy picture."""
     multiple: int = 1
     """What image heights and widths must be divisible by inside the network."""
+    margin: int = 0
+    """What heights and widths have beyond that: a network of overlapping patches takes sides of
+    `margin` pixels and a multiple of `multiple`.
+    """
     architecture: str = ""
     """Name in the registry; empty for a network made without it."""
     arguments: Mapping[str, Any] = MappingProxyType({})
@@ -61,8 +65,8 @@ class Denoiser(Composite):
         """The clean estimate of `noisy`.
 
         Runs forward only, in evaluation mode (every module's mode is restored after). The picture
-        is padded at the bottom and right by reflection to a multiple of `multiple` and the result
-        cropped back.
+        is padded at the bottom and right by reflection to `margin` pixels and a multiple of
+        `multiple`, and the result cropped back.
 
         Args:
             noisy: (N, channels, H, W), floating, values in [0, 1] (noise may exceed it), H and W
@@ -92,7 +96,7 @@ class Denoiser(Composite):
                 f"not empty, got {noisy.shape}"
             )
         h, w = noisy.shape[2:]
-        x = pad_to_multiple(noisy.astype(self.dtype, copy=False), self.multiple)
+        x = pad_to_multiple(noisy.astype(self.dtype, copy=False), self.multiple, self.margin)
         with evaluating(self):
             if means is None:
                 means = tuple(total / (h * w) for total in self.survey(x, slice(h), slice(w)))
@@ -147,13 +151,18 @@ class Denoiser(Composite):
         return self.multiple
 
 
-def pad_to_multiple(x: Array, multiple: int) -> Array:
-    """(N, C, H, W) reflected at the bottom and right (edge not repeated) to multiples.
+def padded_side(length: int, multiple: int, margin: int = 0) -> int:
+    """The least side, from `length` on, that is `margin` and a multiple (from 1) of `multiple`."""
+    return max(1, -(-(length - margin) // multiple)) * multiple + margin
+
+
+def pad_to_multiple(x: Array, multiple: int, margin: int = 0) -> Array:
+    """(N, C, H, W) reflected at the bottom and right (edge not repeated) to multiples and a margin.
 
     Borders wider than the picture reflect again; a side of one pixel is repeated.
     """
     h, w = x.shape[2:]
-    rows, cols = -(-h // multiple) * multiple, -(-w // multiple) * multiple
+    rows, cols = padded_side(h, multiple, margin), padded_side(w, multiple, margin)
     if (rows, cols) == (h, w):
         return x
     xp = array_module(x)

@@ -27,7 +27,8 @@ def add(verbs: Any) -> None:
     verb.add_argument(
         "file",
         metavar="OFFICIAL_FILE",
-        help="of PyTorch (.pt, .pth), Keras (.h5), MatConvNet (.mat), or .safetensors",
+        help="of PyTorch (.pt, .pth), Keras (.h5), MatConvNet (.mat), or .safetensors; for psl-ae "
+        "a folder with its networks as Keras saved them",
     )
     verb.add_argument("--model", metavar="NAME", required=True, help="a network of `zoo list`")
     verb.add_argument("--out", metavar="FILE", required=True, help="the file to write")

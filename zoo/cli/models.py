@@ -186,13 +186,14 @@ def layer_table(model: Denoiser, side: int) -> list[dict[str, Any]]:
 
 def run_info(args: argparse.Namespace) -> int:
     """Print the layer table, totals, the measured receptive field and the file's metadata."""
+    from zoo.architectures import padded_side
     from zoo.inference.receptive import receptive_field
 
     first_line(args, "cpu")
     if args.size < 1:
         raise CliError(f"--size: expected at least 1 pixel, got {args.size}")
     model, what = find(args.model)
-    side = -(-args.size // model.multiple) * model.multiple
+    side = padded_side(args.size, model.multiple, model.margin)
     rows = layer_table(model, side)
     field = receptive_field(model)
     record = {
@@ -202,6 +203,7 @@ def run_info(args: argparse.Namespace) -> int:
         "device": "cpu",
         "channels": model.channels,
         "multiple": model.multiple,
+        "margin": model.margin,
         "grid": model.grid,
         "input": [1, model.channels, side, side],
         "layers": rows,
@@ -228,8 +230,9 @@ def _count(n: int) -> str:
     return f"{n:,}" if n else ""
 
 
-def _sides(multiple: int, grid: int) -> str:
-    padded = f"; padded inside to a multiple of {multiple}" if multiple > 1 else ""
+def _sides(multiple: int, margin: int, grid: int) -> str:
+    more = f" and {margin} more" if margin else ""
+    padded = f"; padded inside to a multiple of {multiple}{more}" if multiple > 1 else ""
     return f"any{padded}" + (f"; tiles begin on a grid of {grid}" if grid > multiple else "")
 
 
@@ -256,7 +259,7 @@ def _print_info(args: argparse.Namespace, record: dict[str, Any]) -> None:
         f"parameters       {record['parameters']:,}",
         f"multiply-adds    {record['macs']:,} for this input, "
         f"{record['macs_per_pixel']:,.0f} a pixel",
-        f"sides            {_sides(record['multiple'], record['grid'])}",
+        f"sides            {_sides(record['multiple'], record['margin'], record['grid'])}",
         f"receptive field  {field['size'][0]} x {field['size'][1]} pixels for "
         + ("one pixel" if block == 1 else f"an aligned {block} x {block} block")
         + " of the output "

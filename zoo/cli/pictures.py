@@ -50,13 +50,22 @@ def add(verbs: Any) -> None:
         "--data", metavar="DIR", help="folder of clean pictures (default: the bundled test ones)"
     )
     verb.add_argument(
-        "--noise", required=True, help="the law, such as gaussian:25, poisson:30, subpixel:8"
+        "--noise",
+        required=True,
+        help="the law, such as gaussian:25, poisson:30, subpixel:8; or stored, for a folder of "
+        "pairs, noisy and clean (names with _real and _mean, NOISY and GT, _noisy and _clean)",
     )
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     verb.add_argument(
         "--samples", type=int, metavar="N", help="draws to average, of networks that draw"
     )
     verb.add_argument("--limit", type=int, metavar="N", help="use the first N pictures only")
+    verb.add_argument(
+        "--protocol",
+        choices=("zoo", "psl-ae"),
+        default="zoo",
+        help="psl-ae: compare bytes, and measure SSIM and UQI as that study does (default: zoo)",
+    )
     _add_tiles(verb)
     add_device(verb)
     verb = add_verb(
@@ -303,7 +312,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise CliError(f"--seed: must not be negative, got {args.seed}")
     try:
-        law = parse(args.noise)
+        law = None if args.noise == "stored" else parse(args.noise)
     except LawError as error:
         raise CliError(f"--noise: {error}") from error
     folder = samples_dir("test") if args.data is None else path_of("--data", args.data)
@@ -320,6 +329,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
                 law,
                 args.seed,
                 limit=args.limit,
+                protocol=args.protocol,
                 tile=args.tile,
                 ensemble=args.ensemble,
                 samples=args.samples,

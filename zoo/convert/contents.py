@@ -57,12 +57,13 @@ def read_checkpoint(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES)
     """
     path = Path(path)
     try:
-        return read_bytes(_whole(path, max_bytes), max_bytes=max_bytes)
+        return read_bytes(whole_file(path, max_bytes), max_bytes=max_bytes)
     except Refused as error:
         raise CheckpointError(path, str(error)) from error
 
 
-def _whole(path: Path, max_bytes: int) -> bytes:
+def whole_file(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a file; Refused where it is none, is too large, or cannot be read."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):

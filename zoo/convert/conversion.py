@@ -17,6 +17,7 @@ from zoo.architectures import Denoiser
 from zoo.convert import families
 from zoo.convert.budget import MAX_BYTES, Refused, plain, shown
 from zoo.convert.contents import Contents, read_checkpoint
+from zoo.convert.keras_networks import read_networks
 from zoo.convert.modules import check_activations, check_layer
 from zoo.convert.records import NumpyArray, Tensor
 from zoo.convert.sequence import Convolution, merged_state, of_module
@@ -26,6 +27,8 @@ from zoo.recipes.config import RecipeError, checked, unknown_key
 
 _MERGED = "dncnn-kair"
 """The network that a chain of convolutions becomes, its batch norms merged."""
+_OF_FOLDERS = ("psl-ae",)
+"""Networks that may come as a folder of several, as Keras saves them."""
 _MOST_STATES = 8
 _MOST_NAMES = 5
 
@@ -76,7 +79,7 @@ def convert(
 
     Args:
         path: a file of `torch.save` (state dict, checkpoint or module), safetensors, Keras' HDF5,
-            or MatConvNet's .mat.
+            or MatConvNet's .mat; for `psl-ae` a folder of its networks (`keras_networks.py`).
         model: a name of `zoo.list_models()`.
         arguments: constructor arguments; those that are not given follow from the tensors' shapes.
         part: where the state dict is, if the file has several: `"ema"`, `"model.0"`.
@@ -101,7 +104,10 @@ def convert(
     if out.exists() and not overwrite:
         raise CheckpointError(out, "is there already; choose another name, or overwrite it")
     try:
-        contents = read_checkpoint(path, max_bytes=max_bytes)
+        if path.is_dir() and model in _OF_FOLDERS:
+            contents = read_networks(path, max_bytes=max_bytes)
+        else:
+            contents = read_checkpoint(path, max_bytes=max_bytes)
         own = _of_the_zoo(path, contents, model)
         given = {**(own.arguments if own else {}), **given}
         fit = _chosen(contents, model, given, part)

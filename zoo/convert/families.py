@@ -6,6 +6,7 @@ One entry a network: what it adds to a new network is one function here. What sh
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -205,6 +206,26 @@ def _divnoising(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def _psl_ae(shapes: Shapes) -> dict[str, Any]:
+    """All but the overlap, which no weight tells, and what only says how parts are used."""
+    prior, first = "encoder.z_mean.weight" in shapes, shapes["encoder.conv1.weight"]
+    head = shapes["encoder.z_mean.weight" if prior else "encoder.fc2.weight"]
+    dense = shapes["encoder.fc.weight" if prior else "encoder.fc1.weight"]
+    side = math.isqrt(dense[1] // shapes["encoder.conv5.weight"][0])
+    found = {
+        "channels": first[1],
+        "block": 4 * side,
+        "clusters": _count(shapes, r"decoders\.\d+\.fc\.weight"),
+        "width": first[0],
+        "latent": head[0],
+    }
+    if not prior:
+        return found
+    more = {"two_heads": "encoder.y_reg.weight" in shapes}
+    more["released"] = "decoders.0.deconv6.weight" in shapes
+    return {**found, "prior": "gate", **more}
+
+
 _FAMILIES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
     "n2n-simple": _n2n_simple,
     "n2n-prelu-unet": _n2n_prelu_unet,
@@ -222,4 +243,5 @@ _FAMILIES: dict[str, Callable[[Shapes], dict[str, Any]]] = {
     "mwcnn": _mwcnn,
     "hdn": _hdn,
     "divnoising": _divnoising,
+    "psl-ae": _psl_ae,
 }

@@ -7,6 +7,7 @@ from zoo.data.bursts import frame_count, list_bursts, read_burst
 from zoo.data.course import DataError, read_pairs, write_pairs
 from zoo.data.crops import Crops, Photographs, read_photographs, to_unit
 from zoo.data.images import list_images, read_image, write_image
+from zoo.data.pairs_of_files import paired_files
 from zoo.data.picture import ImageError, Picture, quantise, with_channels
 from zoo.data.samplers import Batch, FixedSampler, PairSampler, make_tiles, turn
 from zoo.data.synthetic_bursts import Burst, SyntheticBursts
@@ -23,6 +24,7 @@ __all__ = [
     "samples_dir",
     "sample_files",
     "read_photographs",
+    "paired_files",
     "DataError",
     "read_pairs",
     "write_pairs",

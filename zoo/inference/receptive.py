@@ -66,9 +66,9 @@ def receptive_field(model: Module) -> ReceptiveField:
     """The measured field of `model`, which maps (N, `model.channels`, H, W) to the same height
     and width.
 
-    H and W are multiples of `model.multiple`, and its grid is `model.grid`. The result depends on
-    the wiring alone, so it is kept for each architecture and set of constructor arguments (the text
-    of `repr(model)`).
+    H and W are multiples of `model.multiple` and its margin, and its grid is `model.grid`. The
+    result depends on the wiring alone, so it is kept for each architecture and set of constructor
+    arguments (the text of `repr(model)`).
 
     Raises:
         ValueError: the output has another height or width than the input, or the field exceeds
@@ -93,6 +93,11 @@ def multiple_of(model: Module) -> int:
 def grid_of(model: Module) -> int:
     """The step by which tiles may begin; that of `multiple_of` when the model states none."""
     return int(getattr(model, "grid", multiple_of(model)))
+
+
+def margin_of(model: Module) -> int:
+    """What sides are beyond a multiple; 0 when the model states none."""
+    return int(getattr(model, "margin", 0))
 
 
 class _UnsignedHaar(Module):
@@ -173,16 +178,17 @@ def _reach(twin: Any, axis: int) -> tuple[int, int]:
 
 def _support(twin: Any, axis: int, margin: int, *, falling: bool) -> tuple[int, int]:
     g = grid_of(twin)
-    length = 2 * margin + g
+    beyond = margin_of(twin)
+    length = 2 * margin + g + beyond
     ramp = np.linspace(1.0, 2.0, length)
     ramp = ramp[::-1] if falling else ramp
-    strip = np.broadcast_to(ramp, (1, twin.channels, g, length))  # (1, C, g, L)
+    strip = np.broadcast_to(ramp, (1, twin.channels, g + beyond, length))
     x = np.ascontiguousarray(strip if axis == 3 else strip.swapaxes(2, 3))
     # The definitions give exact zeros outside the support; a fast algorithm may leave rounding
     # there.
     with definitions_only():
         # What comes from the whole picture is a constant here, as it is to a tile.
-        means = [total / (g * length) for total in _survey(twin, x)]
+        means = [total / x[0, 0].size for total in _survey(twin, x)]
         y, vjp = twin.forward_and_vjp(x, *means)
         if y.shape[2:] != x.shape[2:]:
             raise ValueError(

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from minigrad.backend import array_module, to_device, to_host
-from zoo.architectures import Denoiser, Place, evaluating, pad_to_multiple
-from zoo.inference.receptive import grid_of, multiple_of, receptive_field
+from zoo.architectures import Denoiser, Place, evaluating, pad_to_multiple, padded_side
+from zoo.inference.receptive import grid_of, margin_of, multiple_of, receptive_field
 
 WORKING_BYTES = 1 << 30
 """What one pass of the network may hold on a CPU, beside the picture and the result; at most a
@@ -76,12 +76,12 @@ def plan(
     Raises:
         ValueError: `tile` is below 1, or `halo` below 0.
     """
-    m, g = multiple_of(model), grid_of(model)
+    m, g, margin = multiple_of(model), grid_of(model), margin_of(model)
     if tile is not None and tile < 1:
         raise ValueError(f"tile: expected at least 1 pixel, got {tile}")
     if halo is not None and halo < 0:
         raise ValueError(f"halo: expected at least 0 pixels, got {halo}")
-    padded = (_up(height, m), _up(width, m))
+    padded = (padded_side(height, m, margin), padded_side(width, m, margin))
     note = ""
     if tile is None:
         largest = PROBE**2 if padded[0] * padded[1] <= PROBE**2 else pixels_that_fit(model)
@@ -123,16 +123,16 @@ def _halo(model: Denoiser, given: int | None) -> tuple[int, int, int, int]:
     return side, side, side, side
 
 
-def boxes(plan: Plan, height: int, width: int, multiple: int) -> Iterator[Box]:
+def boxes(plan: Plan, height: int, width: int, multiple: int, margin: int = 0) -> Iterator[Box]:
     """The tiles of a picture of `height` x `width` pixels, row by row.
 
-    `read` lies inside the picture padded to `multiple`, `write` inside the picture.
+    `read` lies inside the picture padded to `multiple` and `margin`, `write` inside the picture.
     """
     top, bottom, left, right = plan.halo
     for y0 in range(0, height, plan.tile[0]):
-        rows = _span(y0, plan.tile[0], height, top, bottom, multiple)
+        rows = _span(y0, plan.tile[0], height, top, bottom, multiple, margin)
         for x0 in range(0, width, plan.tile[1]):
-            cols = _span(x0, plan.tile[1], width, left, right, multiple)
+            cols = _span(x0, plan.tile[1], width, left, right, multiple, margin)
             yield Box((rows[0], cols[0]), (rows[1], cols[1]))
 
 
@@ -152,10 +152,10 @@ def run(
         ValueError: the network has another number of channels out than in.
     """
     height, width = picture.shape[:2]
-    m = multiple_of(model)
+    m, margin = multiple_of(model), margin_of(model)
     device = "cpu" if array_module(model.parameters()[0].value) is np else "cuda"
-    rows, cols = _reflected(height, m), _reflected(width, m)
-    todo = list(boxes(plan, height, width, m))
+    rows, cols = _reflected(height, m, margin), _reflected(width, m, margin)
+    todo = list(boxes(plan, height, width, m, margin))
     result = np.empty_like(picture)
 
     def crop(box: Box) -> Any:
@@ -231,7 +231,7 @@ def bytes_per_pixel(model: Denoiser) -> float:
     xp = array_module(model.parameters()[0].value)
     key = f"{xp.__name__}.{model.dtype}.{model!r}"
     if key not in _bytes:
-        side = _up(PROBE, multiple_of(model))
+        side = padded_side(PROBE, multiple_of(model), margin_of(model))
         picture = xp.full((1, model.channels, side, side), 0.5, dtype=model.dtype)
         peak = _peak_on_host(model, picture) if xp is np else _peak_on_gpu(model, picture, xp)
         _bytes[key] = max(1.0, peak / side**2)
@@ -290,11 +290,12 @@ def _up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
-def _reflected(length: int, multiple: int) -> np.ndarray:
+def _reflected(length: int, multiple: int, margin: int) -> np.ndarray:
     """Which row (or column) stands where in the padded picture: the network's own padding, as
     indices.
     """
-    return pad_to_multiple(np.arange(length).reshape(1, 1, length, 1), multiple)[0, 0, :, 0]
+    rows = np.arange(length).reshape(1, 1, length, 1)
+    return pad_to_multiple(rows, multiple, margin)[0, 0, :, 0]
 
 
 def _even(length: int, side: int, multiple: int) -> int:
@@ -303,9 +304,10 @@ def _even(length: int, side: int, multiple: int) -> int:
 
 
 def _span(
-    start: int, tile: int, length: int, before: int, after: int, multiple: int
+    start: int, tile: int, length: int, before: int, after: int, multiple: int, margin: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """((read start, stop), (write start, stop)) along one axis."""
     stop = min(start + tile, length)
-    end = _up(length, multiple)
-    return (max(0, start - before), min(end, _up(stop, multiple) + after)), (start, stop)
+    end = padded_side(length, multiple, margin)
+    last = _up(stop, multiple) + after + margin
+    return (max(0, start - before), min(end, last)), (start, stop)

@@ -16,6 +16,7 @@ from zoo.noise.parse import LAWS, parse
 from zoo.noise.poisson import Poisson
 from zoo.noise.stripes import Stripes
 from zoo.noise.subpixel import SubPixel
+from zoo.noise.subspace import SubspaceGlobal, SubspaceHeterogeneous, SubspaceLaw
 from zoo.noise.text import Text
 
 __all__ = [
@@ -38,4 +39,7 @@ __all__ = [
     "Impulse",
     "Stripes",
     "SubPixel",
+    "SubspaceGlobal",
+    "SubspaceHeterogeneous",
+    "SubspaceLaw",
 ]

@@ -16,6 +16,7 @@ from zoo.noise.multivariate import Multivariate
 from zoo.noise.poisson import Poisson
 from zoo.noise.stripes import Stripes
 from zoo.noise.subpixel import SubPixel
+from zoo.noise.subspace import SubspaceGlobal, SubspaceHeterogeneous
 from zoo.noise.text import Text
 
 LAWS: dict[str, tuple[type[Law], str]] = {
@@ -39,6 +40,11 @@ LAWS: dict[str, tuple[type[Law], str]] = {
         Stripes,
         "stripes:25 or stripes:25:white=25 (deviations of the rows and of single values, in units "
         "of 1/255)",
+    ),
+    "psl-global": (SubspaceGlobal, "psl-global:0.02 (variance of values in [0, 1])"),
+    "psl-heterogeneous": (
+        SubspaceHeterogeneous,
+        "psl-heterogeneous:1 (strength; 1 as published)",
     ),
     "subpixel": (SubPixel, "subpixel:8 (side of a block)"),
 }

@@ -11,7 +11,10 @@ from zoo.objectives.base import Objective, split
 from zoo.objectives.blind_spot import BlindSpotLikelihood, BlindSpotMean
 from zoo.objectives.distillation import Distillation
 from zoo.objectives.elbo import ELBO
+from zoo.objectives.experts import PatchClusters, PatchExperts
 from zoo.objectives.regression import LOSSES, Regression
+from zoo.objectives.subspace import PatchAutoencoder, PatchContrast, PatchDecoders
+from zoo.objectives.subspace_prior import PatchPrior
 
 
 class Entry(NamedTuple):
@@ -19,7 +22,8 @@ class Entry(NamedTuple):
 
     Attributes:
         make: from network, loss and `settings`.
-        target: what it learns beside noisy pictures: "noisy", "clean", "crafted", or "none".
+        target: what it learns beside noisy pictures: "noisy", "clean", "crafted", or "none";
+            "patches": clean, and cut into patches.
         losses: those that it knows.
         settings: names of the keyword arguments that it takes.
     """
@@ -30,6 +34,8 @@ class Entry(NamedTuple):
     settings: tuple[str, ...] = ()
 
 
+_RECONSTRUCTION = ("reconstruction",)
+_PENALTY = ("l1", "l2")
 _LIKELIHOODS = ("map", "dbsn")
 _LIKELIHOOD = ("batch", "noise_reward", "minimum")
 _ELBO = ("noise_std", "noise_model", "free_bits", "analytical_kl", "annealing")
@@ -44,6 +50,26 @@ OBJECTIVES: dict[str, Entry] = {
     "blind-spot": Entry(BlindSpotLikelihood, "none", _LIKELIHOODS, _LIKELIHOOD),
     "elbo": Entry(ELBO, "none", ("gaussian", "noise-model"), _ELBO),
     "distillation": Entry(Distillation, "clean", ("mse",), ("batch", "teacher", "noise")),
+    "patch-contrast": Entry(
+        PatchContrast, "patches", ("sum", "mean"), ("temperature", "noise", *_PENALTY)
+    ),
+    "patch-autoencoder": Entry(
+        PatchAutoencoder,
+        "patches",
+        _RECONSTRUCTION,
+        ("kld_weight", "classifier_input", *_PENALTY),
+    ),
+    "patch-prior": Entry(
+        PatchPrior, "patches", _RECONSTRUCTION, ("kld_weight", "prior_weight", "balance", *_PENALTY)
+    ),
+    "patch-decoders": Entry(PatchDecoders, "patches", _RECONSTRUCTION, ("kld_weight", *_PENALTY)),
+    "patch-clusters": Entry(PatchClusters, "patches", ("cross_entropy",)),
+    "patch-experts": Entry(
+        PatchExperts,
+        "patches",
+        ("gated", "reconstruction"),
+        ("temperature", "balance", "joint", "rounds"),
+    ),
 }
 
 
@@ -77,6 +103,12 @@ __all__ = [
     "Distillation",
     "Entry",
     "Objective",
+    "PatchAutoencoder",
+    "PatchClusters",
+    "PatchContrast",
+    "PatchDecoders",
+    "PatchExperts",
+    "PatchPrior",
     "Regression",
     "create",
     "entry",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from minigrad.backend import Array, array_module
 from minigrad.clipping import clip_grad_norm
+from minigrad.module import Module
 from minigrad.optim import Optimiser
 from minigrad.wiring import Composite, same_form
 from zoo.architectures import Denoiser
@@ -35,6 +36,17 @@ class Objective(Composite):
         and whatever is to be compared with it under others.
         """
         return {"": self.network}
+
+    def trained(self) -> Module:
+        """What the optimiser gets the parameters of."""
+        found: Module = self.network
+        return found
+
+    def begin(self, batches: Callable[[int], Batch]) -> None:
+        """What is done once, before the first step of the stage; `batches` gives its data."""
+
+    def ready(self) -> None:
+        """Bring the network into the form in which it is judged and saved during this stage."""
 
     def anneal(self, fraction: float) -> None:
         """Set what changes during training; `fraction` of the stage, 0 to 1, is done."""

@@ -7,15 +7,28 @@ from math import inf
 from pathlib import Path
 from typing import get_type_hints
 
-import numpy as np
-
-from minigrad.noise import Noise
-from zoo import noise, objectives, registry
+from zoo import objectives, registry
 from zoo.data.images import SUFFIXES
 from zoo.objectives.distillation import SHARE
-from zoo.patch_craft.search import MOST_REACH
+from zoo.recipes.check_data import (
+    at_least_zero,
+    check_crafted,
+    check_patches,
+    check_sampled,
+    check_stored,
+    law_of,
+    positive,
+)
 from zoo.recipes.config import RecipeError, checked, unknown_key
-from zoo.recipes.schema import STORED, Elbo, Likelihood, PatchCraft, Recipe, Sampler, Stage
+from zoo.recipes.schema import (
+    STORED,
+    Elbo,
+    Likelihood,
+    Recipe,
+    Sampler,
+    Stage,
+    Subspace,
+)
 
 
 def check(recipe: Recipe) -> None:
@@ -35,24 +48,33 @@ def check(recipe: Recipe) -> None:
                 f"{where}.objective: 'patch-craft' and the recipe's table `patch_craft` belong "
                 f"together, got {stage.objective!r} {having} it"
             )
-        if recipe.patch_craft is not None:
-            _check_crafted(stage, where, recipe, recipe.patch_craft)
+        patches = objectives.entry(stage.objective).target == "patches"
+        if patches != (recipe.patches is not None):
+            having = "without" if patches else "with"
+            raise RecipeError(
+                f"{where}.objective: the objectives 'patch-*' of psl-ae and the recipe's table "
+                f"`patches` belong together, got {stage.objective!r} {having} it"
+            )
+        if recipe.patches is not None:
+            check_patches(stage, where, recipe, recipe.patches)
+        elif recipe.patch_craft is not None:
+            check_crafted(stage, where, recipe, recipe.patch_craft)
         elif pairs:
-            _check_stored(stage, where, Path(str(recipe.data)))
+            check_stored(stage, where, Path(str(recipe.data)))
         elif stack:
             _check_stack(stage, where)
         else:
-            _check_sampled(stage, where, recipe.data)
+            check_sampled(stage, where, recipe.data)
     _check_teacher(recipe)
     _check_noise_model(recipe)
     _check_judging(recipe)
     judged = recipe.validation
-    _positive("validation.every", judged.every)
-    _positive("validation.images", judged.images)
-    _positive("validation.batch", judged.batch)
-    _positive("checkpoint.every", recipe.checkpoint.every)
-    _at_least_zero("seed", recipe.seed)
-    _at_least_zero("validation.seed", judged.seed)
+    positive("validation.every", judged.every)
+    positive("validation.images", judged.images)
+    positive("validation.batch", judged.batch)
+    positive("checkpoint.every", recipe.checkpoint.every)
+    at_least_zero("seed", recipe.seed)
+    at_least_zero("validation.seed", judged.seed)
     for name, value in (("size", judged.size), ("noise", judged.noise)):
         if pairs and value is not None:
             raise RecipeError(
@@ -60,9 +82,9 @@ def check(recipe: Recipe) -> None:
                 f"got {value!r}; add --set validation.{name}=none"
             )
     if judged.size is not None:
-        _positive("validation.size", judged.size)
+        positive("validation.size", judged.size)
     if judged.noise is not None:
-        _law("validation.noise", judged.noise)
+        law_of("validation.noise", judged.noise)
 
 
 def _check_model(recipe: Recipe) -> None:
@@ -127,7 +149,7 @@ def _check_noise_model(recipe: Recipe) -> None:
 def _check_judging(recipe: Recipe) -> None:
     judged = recipe.validation
     if judged.patience is not None:
-        _positive("validation.patience", judged.patience)
+        positive("validation.patience", judged.patience)
         if len(recipe.stages) > 1:
             raise RecipeError("validation.patience: expected none with several stages")
     if judged.metric == "loss" and any(stage.objective != "elbo" for stage in recipe.stages):
@@ -145,7 +167,7 @@ def _is_file_of_pairs(path: str | None) -> bool:
 
 def _check_stage(stage: Stage, where: str) -> None:
     for name in ("steps", "batch", "micro_batches", "log_every"):
-        _positive(f"{where}.{name}", getattr(stage, name))
+        positive(f"{where}.{name}", getattr(stage, name))
     if stage.batch % stage.micro_batches:
         raise RecipeError(
             f"{where}.micro_batches: expected a divisor of the batch of {stage.batch} images, "
@@ -160,13 +182,13 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise RecipeError(
             f"{where}.loss: {stage.objective} knows {', '.join(known)}, not {stage.loss!r}"
         )
-    _check_likelihood(stage, where)
+    _check_weights(stage, where)
     _check_elbo(stage, where)
     _check_optimiser(stage, where)
     sampler = stage.sampler
-    _positive(f"{where}.sampler.size", sampler.size)
+    positive(f"{where}.sampler.size", sampler.size)
     if sampler.pairs is not None:
-        _positive(f"{where}.sampler.pairs", sampler.pairs)
+        positive(f"{where}.sampler.pairs", sampler.pairs)
     if not sampler.scales or not all(0.1 <= scale <= 1 for scale in sampler.scales):
         raise RecipeError(
             f"{where}.sampler.scales: expected sizes from 0.1 to 1, got {list(sampler.scales)}"
@@ -177,14 +199,20 @@ def _check_stage(stage: Stage, where: str) -> None:
         raise RecipeError(f"{where}.sampler.swap: only noise2noise pairs can be exchanged")
 
 
-def _check_likelihood(stage: Stage, where: str) -> None:
-    how, settings = stage.likelihood, objectives.entry(stage.objective).settings
-    for name, default in dataclasses.asdict(Likelihood()).items():
-        value = getattr(how, name)
-        _at_least_zero(f"{where}.likelihood.{name}", value)
-        if value != default and name not in settings:
-            raise RecipeError(f"{where}.likelihood.{name}: {stage.objective} has no likelihood")
-    if how.minimum == 0:
+def _check_weights(stage: Stage, where: str) -> None:
+    """The tables that belong to some objectives: numbers from 0, unchanged elsewhere."""
+    settings = objectives.entry(stage.objective).settings
+    for table, plain in (("likelihood", Likelihood()), ("subspace", Subspace())):
+        for name, default in dataclasses.asdict(plain).items():
+            value = getattr(getattr(stage, table), name)
+            if isinstance(value, int | float):
+                at_least_zero(f"{where}.{table}.{name}", value)
+            if value != default and name not in settings:
+                none = "no likelihood" if table == "likelihood" else "no use for it"
+                raise RecipeError(f"{where}.{table}.{name}: {stage.objective} has {none}")
+    if stage.subspace.temperature == 0:
+        raise RecipeError(f"{where}.subspace.temperature: expected a number above 0, got 0")
+    if stage.likelihood.minimum == 0:
         raise RecipeError(f"{where}.likelihood.minimum: expected a number above 0, got 0")
     if stage.objective == "distillation" and stage.batch // stage.micro_batches % SHARE:
         raise RecipeError(
@@ -198,135 +226,22 @@ def _check_elbo(stage: Stage, where: str) -> None:
     if stage.objective != "elbo" and how != Elbo():
         raise RecipeError(f"{where}.elbo: {stage.objective} has no such bound")
     for name in ("noise_std", "free_bits", "collapse", "restarts"):
-        _at_least_zero(f"{where}.elbo.{name}", getattr(how, name))
+        at_least_zero(f"{where}.elbo.{name}", getattr(how, name))
     if not 0 <= how.annealing <= 1:
         raise RecipeError(f"{where}.elbo.annealing: expected a share, 0 to 1, got {how.annealing}")
-
-
-def _check_sampled(stage: Stage, where: str, data: str | None) -> None:
-    """A stage that draws its pairs from photographs."""
-    sampler = stage.sampler
-    if sampler.noise == STORED:
-        raise RecipeError(
-            f"{where}.sampler.noise: {STORED!r} needs a file of pairs as data, "
-            f"got {data or 'the bundled photographs'}"
-        )
-    if sampler.shuffle:
-        raise RecipeError(f"{where}.sampler.shuffle: only a file of pairs has an order to change")
-    if sampler.pairs is not None and sampler.pairs % stage.batch % stage.micro_batches:
-        raise RecipeError(
-            f"{where}.sampler.pairs: the last batch of {sampler.pairs % stage.batch} cannot be "
-            f"cut into {stage.micro_batches} micro_batches"
-        )
-    law = _law(f"{where}.sampler.noise", sampler.noise)
-    if law.repeats:
-        raise RecipeError(
-            f"{where}.sampler.noise: {law.name} is the same in every draw; it is for validation"
-        )
-    if stage.loss == "masked_mse" and not _hides_pixels(law):
-        raise RecipeError(f"{where}.loss: masked_mse needs a law that hides pixels, not {law.name}")
-
-
-def _check_stored(stage: Stage, where: str, path: Path) -> None:
-    """A stage that learns from the file of pairs at `path`: it has noisy pictures, and no more."""
-    sampler = stage.sampler
-    if sampler.noise != STORED:
-        raise RecipeError(
-            f"{where}.sampler.noise: the pairs of {path.name} are noisy as they are: expected "
-            f"{STORED!r}, got {sampler.noise!r}; add --set {where}.sampler.noise={STORED}"
-        )
-    if objectives.entry(stage.objective).target not in ("noisy", "none"):
-        raise RecipeError(
-            f"{where}.objective: {stage.objective} needs clean targets, which {path.name} lacks"
-        )
-    if stage.loss == "masked_mse":
-        raise RecipeError(f"{where}.loss: masked_mse needs masks, which {path.name} lacks")
-    if sampler.scales != (1.0,):
-        raise RecipeError(f"{where}.sampler.scales: only photographs can be had at other sizes")
-    for name in ("recolour", "gray"):
-        if getattr(sampler, name):
-            raise RecipeError(
-                f"{where}.sampler.{name}: it comes before the noise, which {path.name} has "
-                f"already; add --set {where}.sampler.{name}={'false' if name == 'recolour' else 0}"
-            )
-
-
-def _check_crafted(stage: Stage, where: str, recipe: Recipe, how: PatchCraft) -> None:
-    """A stage that learns from patch-craft targets."""
-    for name in ("patch", "skip", "stride", "frames", "size", "bins"):
-        _positive(f"patch_craft.{name}", getattr(how, name))
-    for name in ("reach", "copies", "shift", "rotation"):
-        _at_least_zero(f"patch_craft.{name}", getattr(how, name))
-    for name in ("second", "images"):
-        if (value := getattr(how, name)) is not None:
-            _positive(f"patch_craft.{name}", value)
-    if how.second is not None and how.skip == 1:
-        raise RecipeError("patch_craft.second: a second search needs patch_craft.skip above 1")
-    if max(how.reach, how.second or 0) > MOST_REACH:
-        raise RecipeError(f"patch_craft.reach: expected at most {MOST_REACH}, got {how.reach}")
-    if not 0 < how.std_num < inf:
-        raise RecipeError(
-            f"patch_craft.std_num: expected a finite number above 0, got {how.std_num}"
-        )
-    if how.patch < 2:
-        raise RecipeError(f"patch_craft.patch: expected at least 2, got {how.patch}")
-    if how.frames < 3 or how.frames % 2 == 0:
-        raise RecipeError(f"patch_craft.frames: expected an odd number from 3, got {how.frames}")
-    if not 0 <= how.hard <= 1:
-        raise RecipeError(f"patch_craft.hard: expected a share, 0 to 1, got {how.hard}")
-    stored = stage.sampler.noise == STORED
-    if how.synthetic is not None:
-        _positive("patch_craft.synthetic", how.synthetic)
-        if stored:
-            raise RecipeError(
-                f"{where}.sampler.noise: bursts made of photographs need a law, got {STORED!r}"
-            )
-        if how.patch > how.size:
-            raise RecipeError(
-                f"patch_craft.patch: a patch of {how.patch} pixels does not fit into frames of "
-                f"{how.size} (patch_craft.size)"
-            )
-        if stage.sampler.size > how.size:
-            raise RecipeError(
-                f"{where}.sampler.size: a tile of {stage.sampler.size} pixels does not fit into "
-                f"frames of {how.size} (patch_craft.size)"
-            )
-    elif recipe.data is None or not Path(recipe.data).is_dir():
-        raise RecipeError(
-            f"data: expected a folder of bursts, got {recipe.data or 'the bundled photographs'}; "
-            "patch_craft.synthetic makes bursts of photographs"
-        )
-    if stage.sampler != recipe.stages[0].sampler:
-        raise RecipeError(f"{where}.sampler: all stages learn from the same patch-craft pairs")
-    if stage.micro_batches != 1:
-        raise RecipeError(f"{where}.micro_batches: expected 1, since batches vary in size")
-    if stage.loss == "masked_mse":
-        raise RecipeError(f"{where}.loss: masked_mse needs masks, patch-craft has none")
-    plain = Sampler(stage.sampler.noise, size=stage.sampler.size)
-    if stage.sampler != plain:
-        raise RecipeError(f"{where}.sampler: only noise and size are used with patch-craft")
-    if not stored:
-        law = _law(f"{where}.sampler.noise", stage.sampler.noise)
-        if law.scale != 1:
-            raise RecipeError(
-                f"{where}.sampler.noise: expected a law that keeps the size, got {law.name}"
-            )
-    elif recipe.validation.noise is not None:
-        raise RecipeError(
-            "validation.noise: bursts with noise of their own are judged as they are, "
-            f"got {recipe.validation.noise!r}"
-        )
 
 
 def _check_optimiser(stage: Stage, where: str) -> None:
     optimiser, schedule = stage.optimiser, stage.schedule
     for name in ("lr", "momentum", "weight_decay", "eps"):
-        _at_least_zero(f"{where}.optimiser.{name}", getattr(optimiser, name))
+        at_least_zero(f"{where}.optimiser.{name}", getattr(optimiser, name))
     for part, factor in optimiser.rates.items():
-        _at_least_zero(f"{where}.optimiser.rates.{part}", factor)
+        at_least_zero(f"{where}.optimiser.rates.{part}", factor)
     if optimiser.clip is not None and not 0 < optimiser.clip < inf:
         got = optimiser.clip
         raise RecipeError(f"{where}.optimiser.clip: expected a number above 0, got {got}")
+    if optimiser.kind == "keras-adam" and optimiser.weight_decay:
+        raise RecipeError(f"{where}.optimiser.weight_decay: keras-adam has none, expected 0")
     if len(optimiser.betas) != 2 or not all(0 <= beta < 1 for beta in optimiser.betas):
         raise RecipeError(
             f"{where}.optimiser.betas: expected two numbers in [0, 1), got {optimiser.betas}"
@@ -343,28 +258,6 @@ def _check_optimiser(stage: Stage, where: str) -> None:
                 f"{where}.schedule.milestones.{number}: expected a share of the stage, 0 to 1, "
                 f"got {share}"
             )
+    positive(f"{where}.schedule.period", schedule.period)
     for name in ("patience", "threshold", "cooldown", "min_lr", "warm_up"):
-        _at_least_zero(f"{where}.schedule.{name}", getattr(schedule, name))
-
-
-def _law(name: str, text: str) -> noise.Law:
-    try:
-        return noise.parse(text)
-    except noise.LawError as error:
-        raise RecipeError(f"{name}: {error}") from error
-
-
-def _hides_pixels(law: noise.Law) -> bool:
-    tried = np.zeros((1, 1, law.scale, law.scale), np.float32)
-    return law.sample_with_mask(tried, Noise(0)).mask is not None
-
-
-def _positive(name: str, value: int) -> None:
-    if value < 1:
-        raise RecipeError(f"{name}: expected at least 1, got {value}")
-
-
-def _at_least_zero(name: str, value: float) -> None:
-    # A comparison that is false for NaN as well.
-    if not 0 <= value < float("inf"):
-        raise RecipeError(f"{name}: expected a finite number of at least 0, got {value}")
+        at_least_zero(f"{where}.schedule.{name}", getattr(schedule, name))

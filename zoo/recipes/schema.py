@@ -20,14 +20,15 @@ STORED = "stored"
 
 @dataclass(frozen=True)
 class Optimiser:
-    """SGD, Adam or Adamax with PyTorch's meaning of every argument.
+    """SGD, Adam or Adamax with PyTorch's meaning of every argument; Keras' form of Adam, whose
+    epsilon stands elsewhere (1e-7 by its default) and whose clock counts all steps of the stage.
 
     rates: factors on the learning rate of parts of the network, by name, such as `sigma_n = 10.0`;
     0 leaves a part as it is.
     clip: the largest norm of all gradients together; longer ones are made that long. None for any.
     """
 
-    kind: Literal["sgd", "adam", "adamax"] = "sgd"
+    kind: Literal["sgd", "adam", "adamax", "keras-adam"] = "sgd"
     lr: float = 0.1
     momentum: float = 0.0  # SGD
     nesterov: bool = False  # SGD
@@ -46,10 +47,13 @@ class Schedule:
     than `patience` validations. ramp-down: lr * (0.5 + 0.5 cos(pi u))^2, u from 0 to 1 over the
     last `fraction` of the steps. cosine: from lr to min_lr over all steps. warm_up: the first
     steps, in which the rate of any kind is entered linearly. multi-step: times `factor` at each of
-    the `milestones`, which are shares of the stage, 0 to 1.
+    the `milestones`, which are shares of the stage, 0 to 1. exponential: lr * factor^(step /
+    period), without stairs.
     """
 
-    kind: Literal["constant", "plateau", "ramp-down", "cosine", "multi-step"] = "constant"
+    kind: Literal["constant", "plateau", "ramp-down", "cosine", "multi-step", "exponential"] = (
+        "constant"
+    )
     factor: float = 0.1
     patience: int = 10
     threshold: float = 1e-4
@@ -58,6 +62,7 @@ class Schedule:
     fraction: float = 0.3
     milestones: tuple[float, ...] = ()
     warm_up: int = 0
+    period: int = 1000  # steps
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,45 @@ class Elbo:
 
 
 @dataclass(frozen=True)
+class Patches:
+    """How pictures become the patches that the objectives `patch-*` learn from.
+
+    Each picture is seen whole through the sampler's law, then cut into patches as the network cuts
+    it; the patches of all pictures are shuffled anew in every epoch. With the noise "stored" the
+    data is a folder of pairs (`zoo.data.paired_files`).
+    draws: how often noise is drawn for a picture; the epochs take them in turn.
+    crop: side of the middle of each picture that is used, in pixels; None for all of it.
+    """
+
+    draws: int = 1
+    crop: int | None = None
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """How the objectives `patch-*` weigh their terms.
+
+    temperature: of the contrastive loss (0.1), in `patch-experts` the lowest one (0.25); None for
+    these. kld_weight: of the divergence over the channels of a pixel; 0 takes off a brightening of
+    1.5 grey levels. classifier_input: what the classifier is trained on. prior_weight: of the
+    divergence from the prior. balance: of the divergence of the batch's clusters from equal shares.
+    joint: in `patch-experts` the encoder learns too; rounds: how strictly its decoders get equal
+    shares of each batch, 0 for not at all. l1, l2: penalty on the convolutions' weights,
+    0.01 both in the authors' code, which does not use it.
+    """
+
+    temperature: float | None = None
+    kld_weight: float = 1.0
+    classifier_input: Literal["reconstruction", "noisy"] = "reconstruction"
+    prior_weight: float = 0.01
+    balance: float = 0.0
+    joint: bool = False
+    rounds: int = 3
+    l1: float = 0.0
+    l2: float = 0.0
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stretch of training: an objective, its data, its optimiser.
 
@@ -175,6 +219,11 @@ class Stage:
         "dbsn",
         "gaussian",
         "noise-model",
+        "sum",
+        "mean",
+        "reconstruction",
+        "cross_entropy",
+        "gated",
     ] = "mse"
     batch: int = 32
     micro_batches: int = 1
@@ -184,6 +233,7 @@ class Stage:
     sampler: Sampler = Sampler()
     likelihood: Likelihood = Likelihood()
     elbo: Elbo = Elbo()
+    subspace: Subspace = Subspace()
     log_every: int = 25  # steps
 
 
@@ -221,6 +271,7 @@ class Recipe:
     """Everything that decides the outcome of a training run.
 
     patch_craft: how bursts become pairs, for the objective of that name.
+    patches: how pictures become patches, for the objectives `patch-*` of `psl-ae`.
     model, model_args: name and constructor arguments of the network.
     data: folder of pictures, or file of stored pairs; None for the bundled photographs.
     start: weights that training begins with: a file, a run folder, or the name of bundled weights;
@@ -242,6 +293,7 @@ class Recipe:
     noise_model: str | None = None
     dtype: Literal["float32", "float64"] = "float32"
     patch_craft: PatchCraft | None = None
+    patches: Patches | None = None
     validation: Validation = Validation()
     checkpoint: Checkpoints = Checkpoints()
 

@@ -7,7 +7,7 @@ import difflib
 import fnmatch
 from pathlib import Path
 
-from zoo.recipes import dbsn, gaussian, hdn, noise2noise, patch_craft
+from zoo.recipes import dbsn, gaussian, hdn, noise2noise, patch_craft, psl_ae
 from zoo.recipes.config import RecipeError, from_toml
 from zoo.recipes.schema import Recipe
 
@@ -21,6 +21,7 @@ RECIPES: dict[str, Recipe] = {
         *patch_craft.RECIPES,
         *dbsn.RECIPES,
         *hdn.RECIPES,
+        *psl_ae.RECIPES,
     )
 }
 

@@ -14,6 +14,7 @@ from zoo.recipes.config import RecipeError
 from zoo.recipes.schema import Recipe
 from zoo.training.crafted import CraftedFeed
 from zoo.training.judging import Tiles
+from zoo.training.patches import PatchFeed
 from zoo.training.photographs import PhotographFeed
 from zoo.training.stacks import StackFeed
 from zoo.training.stored import StoredFeed
@@ -46,6 +47,8 @@ def feed(recipe: Recipe, network: Denoiser) -> Feed:
 
     Raises RecipeError and, for files that cannot be read, ImageError or DataError.
     """
+    if recipe.patches is not None:
+        return PatchFeed(recipe, network)
     for number, stage in enumerate(recipe.stages):
         if stage.sampler.size % network.multiple:
             raise RecipeError(

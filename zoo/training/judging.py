@@ -41,6 +41,7 @@ def judge_all(objective: Objective, tiles: Tiles, batch: int) -> dict[str, float
     While the network is trained in parts it is judged by the part that is.
     """
     found: dict[str, float] = {}
+    objective.ready()
     for name, denoiser in objective.denoisers().items():
         metrics = judge(denoiser, tiles, batch)
         found |= {f"{key}_{name}" if name else key: value for key, value in metrics.items()}

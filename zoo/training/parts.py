@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from minigrad import CheckpointError, checkpoint
-from minigrad.module import Parameter
+from minigrad.keras_adam import KerasAdam
+from minigrad.module import Module, Parameter
 from minigrad.noise import Noise
 from minigrad.optim import SGD, Adam, Adamax, Optimiser
 from minigrad.schedule import (
     ConstantLR,
     CosineLR,
+    ExponentialLR,
     LinearWarmup,
     MultiStepLR,
     RampDown,
@@ -136,7 +138,10 @@ def objective(
     Raises RecipeError: it does not go with the network, the teacher or the noise model.
     """
     stage = recipe.stages[number]
-    settings = dataclasses.asdict(stage.likelihood) | dataclasses.asdict(stage.elbo)
+    subspace = dataclasses.asdict(stage.subspace)
+    if subspace["temperature"] is None:
+        del subspace["temperature"]
+    settings = dataclasses.asdict(stage.likelihood) | dataclasses.asdict(stage.elbo) | subspace
     settings |= {
         "batch": stage.batch,
         "teacher": teaching,
@@ -157,12 +162,11 @@ def objective(
 def check_stages(recipe: Recipe, made: Denoiser, teaching: Denoiser | None) -> None:
     """Raise RecipeError now for a stage that could not begin when it is its turn."""
     for number, stage in enumerate(recipe.stages):
-        objective(recipe, number, made, teaching)
-        optimiser(stage, made)
+        optimiser(stage, objective(recipe, number, made, teaching).trained())
 
 
-def optimiser(stage: Stage, made: Denoiser) -> tuple[Optimiser, list[float]]:
-    """The stage's optimiser of the network's parameters, and for each of its groups the factor on
+def optimiser(stage: Stage, made: Module) -> tuple[Optimiser, list[float]]:
+    """The stage's optimiser of the parameters of `made`, and for each of its groups the factor on
     the learning rate.
 
     Raises RecipeError: a rate for a part that the network does not have, or nothing to train.
@@ -188,6 +192,8 @@ def optimiser(stage: Stage, made: Denoiser) -> tuple[Optimiser, list[float]]:
 
 
 def _optimiser(how: OptimiserSettings, params: list[dict[str, Any]]) -> Optimiser:
+    if how.kind == "keras-adam":
+        return KerasAdam(params, how.lr, (how.betas[0], how.betas[1]), how.eps)
     if how.kind != "sgd":
         kind = {"adam": Adam, "adamax": Adamax}[how.kind]
         betas = (how.betas[0], how.betas[1])
@@ -224,4 +230,6 @@ def _schedule(stage: Stage) -> LearningRate:
         return CosineLR(lr, stage.steps, how.min_lr)
     if how.kind == "multi-step":
         return MultiStepLR(lr, [round(m * stage.steps) for m in how.milestones], how.factor)
+    if how.kind == "exponential":
+        return ExponentialLR(lr, how.factor, how.period)
     return ConstantLR(lr)

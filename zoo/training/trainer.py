@@ -68,6 +68,7 @@ class Trainer:
         told = parts.take_start(self.recipe, self.network)
         if told:
             self.progress.say(told)
+        self._begin_stage()
 
     # --- stages -------------------------------------------------------------------------------
 
@@ -80,10 +81,14 @@ class Trainer:
         self.objective = parts.objective(self.recipe, number, self.network, self.teacher, again)
         self.objective.astype(self.recipe.dtype).to(self.device)
         parts.choose_statistics(stage, self.network)
-        self.optimiser, self.factors = parts.optimiser(stage, self.network)
+        self.optimiser, self.factors = parts.optimiser(stage, self.objective.trained())
         self.schedule = parts.schedule(stage)
         self.batches = Ahead(self.feed.batches(number))
         self._clear_watch()
+
+    def _begin_stage(self) -> None:
+        """What the objective does before its first step; a resumed stage has that behind it."""
+        self.objective.begin(lambda step: self.feed.batches(self.number)(step))
 
     def _clear_watch(self) -> None:
         # Of the objective's outputs since the last log line.
@@ -145,6 +150,7 @@ class Trainer:
             self.whole = False
             self.batches.close()
             self._start_stage(number)
+            self._begin_stage()
             self.whole = record
         stage, local = self.stage, self.position.step - self.first
         micro = self._parts(local)
@@ -333,6 +339,7 @@ class Trainer:
     def _write_weights(self, judged: dict[str, float]) -> None:
         """Write model.safetensors for `zoo.load`; `judged`: the metrics of these very weights."""
         position, recipe = self.position, self.recipe
+        self.objective.ready()
         named = recipe.with_weights(lambda path: Path(path).name)
         named = dataclasses.replace(named, data=recipe.data and Path(recipe.data).name)
         text = {
@@ -375,6 +382,7 @@ class Trainer:
             self._advance(record=False)
         if self._stage_at(self.position.step) != self.number:
             self._start_stage(stage)
+            self._begin_stage()
         local = self.position.step - self.first
         self.objective.anneal(local / self.stage.steps)
         cause = watch.find(self.objective, self._parts(local))

@@ -165,13 +165,16 @@ def divide_patches(block: int, overlap: int = 0) -> nn.Module:
     return Function(patches)
 
 
-def merge_patches(block: int, overlap: int, blocks: Sizes) -> nn.Module:
-    """Rows of patches faded into each other, then the rows, one after the other."""
+def merge_patches(block: int, overlap: int, blocks: Sizes, blend: bool = True) -> nn.Module:
+    """Rows of patches faded into each other, then the rows, one after the other; without `blend`
+    cut in the middle of their overlap.
+    """
     m, q = _both(blocks)
 
     def fade(strips: list[Tensor], dim: int) -> Tensor:
         """Strips joined along `dim`, each over the end of what is there."""
         rise = torch.arange(1, overlap + 1, dtype=strips[0].dtype) / (overlap + 1)
+        rise = rise if blend else (rise >= 0.5).to(rise.dtype)
         rise = rise.reshape(-1, 1) if dim == 2 else rise
         joined = strips[0]
         for strip in strips[1:]:

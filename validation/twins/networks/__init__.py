@@ -12,6 +12,7 @@ from validation.twins.networks.dncnn import BFDnCNN, DnCNN, KairDnCNN, PCSTDnCNN
 from validation.twins.networks.hdn import HDN, DivNoising
 from validation.twins.networks.mwcnn import MWCNN
 from validation.twins.networks.noise2noise import PReLUUNet, Simple, UNet
+from validation.twins.networks.psl_ae import PSLAE
 from validation.twins.networks.staged import RCNN, SDenseNet
 from validation.twins.networks.unet import BFUNet
 
@@ -32,5 +33,6 @@ TWINS: dict[str, Callable[..., nn.Module]] = {
     "mwcnn": MWCNN,
     "hdn": HDN,
     "divnoising": DivNoising,
+    "psl-ae": PSLAE,
 }
 """For each name of the registry what makes its equal, with the same constructor arguments."""
