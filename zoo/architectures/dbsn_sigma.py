@@ -14,6 +14,8 @@ from zoo.architectures.dbsn import he_normal
 
 SHIFT, FLOOR = -4.0, 1e-3
 """A raw estimate r of the noise stands for the standard deviation softplus(r + SHIFT) + FLOOR."""
+NOT_ZERO = 1e-4
+"""What an exact 0 becomes in colour."""
 
 
 class SigmaMuNet(Composite):
@@ -88,7 +90,7 @@ class SigmaNNet(Composite):
         *convs, last = _pointwise([channels, *[width] * (layers - 1), outputs], dtype, rng)
         self.conv = Sequential(*_with_relus(convs), *([ReLU()] if convs else []))
         self.conv_final = last
-        self.last = Offset(3e-4) if gray else ReplaceZeros(1e-4)
+        self.last = Offset(3e-4) if gray else ReplaceZeros(NOT_ZERO)
         he_normal(self.conv, rng)
         if gray or start is not None:
             raw = 0.0 if start is None else _first_raw(start, outputs) - (3e-4 if gray else 0)
@@ -103,8 +105,8 @@ class SigmaNNet(Composite):
 def _first_raw(start: float, outputs: int) -> np.ndarray:
     """The raw entries for noise of standard deviation `start` of 255 in all channels."""
     deviation = number(start, "start", "SigmaNNet", above=255 * FLOOR) / 255
-    if outputs == 6:  # the factor of a covariance: its diagonal
-        return deviation * np.array([1, 0, 0, 1, 0, 1])
+    if outputs == 6:  # the factor of a covariance; a zero that is replaced would never learn
+        return np.where([1, 0, 0, 1, 0, 1], deviation, NOT_ZERO)
     return np.full(outputs, math.log(math.expm1(deviation - FLOOR)) - SHIFT)
 
 
