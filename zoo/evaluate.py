@@ -18,7 +18,7 @@ import numpy as np
 
 from minigrad.noise import Noise
 from zoo import metrics
-from zoo.architectures import Denoiser
+from zoo.architectures import BlindSpotDenoiser, Denoiser, NoiseMap, PriorMean
 from zoo.data.images import list_images, natural_order, read_image
 from zoo.data.picture import ImageError
 from zoo.denoise import ChannelError, Notice, check_model, denoise_image
@@ -52,10 +52,12 @@ class Evaluation:
     """What `evaluate` found.
 
     rows: one per picture, with `psnr_noisy`, `psnr`, `ssim_noisy`, `ssim` (nan for a picture that
-    is smaller than the window).
+    is smaller than the window); with `estimates` also `psnr_mu`, `noise` and `sigma_n`: how strong
+    the noise is and how strong it was taken for, as root mean squares in units of 1/255.
     means: `psnr_images`, the mean of the pictures' PSNR; `psnr_global`, the PSNR of the mean of
     all squared errors; `ssim`, the mean over the pictures that have one; and the same of the noisy
-    pictures, `*_noisy`. Empty when no picture was judged.
+    pictures, `*_noisy`. With `estimates` also `psnr_images_mu`, `noise`, `sigma_n`. Empty when no
+    picture was judged.
     protocol: how it was done, in words; no figure is worth more than these.
     failures: the pictures that were not judged.
     """
@@ -126,11 +128,13 @@ def evaluate(
             larger field); every other law by
             `minigrad.noise.Noise(seed)` at the picture's number.
         settings: `tile`, `ensemble`, `notice` as `denoise_image`; `count`, the number of pictures,
-            for `progress`, which is called with (name, number, count, tiles done, tiles).
+            for `progress`, which is called with (name, number, count, tiles done, tiles);
+            `estimates` judges also what a blind-spot network finds on the way to its posterior
+            mean, in two passes more: mu alone, and the noise.
 
     Raises:
         ChannelError: the network gives another number of channels than it takes.
-        ValueError: no pictures, or a negative seed.
+        ValueError: no pictures, a negative seed, or `estimates` of another network.
     """
     given = ((name, lambda pixels=pixels: pixels) for name, pixels in pictures)
     return _evaluate(model, given, law, seed, **settings)
@@ -147,11 +151,13 @@ def _evaluate(
     count: int | None = None,
     progress: Callable[[str, int, int, int, int], None] | None = None,
     notice: Notice | None = None,
+    estimates: bool = False,
 ) -> Evaluation:
     """As `evaluate`, of pictures that are read when it is their turn."""
     if seed < 0:
         raise ValueError(f"seed: must not be negative, got {seed}")
     check_model(model)
+    views = _views(model) if estimates else None
     rows: list[Row] = []
     failures: list[Failure] = []
     errors: list[tuple[float, float, int]] = []  # squared errors of noisy and denoised, values
@@ -172,6 +178,8 @@ def _evaluate(
             estimate = denoise_image(model, image, seed=seed, notice=remark, **how)
             if not np.isfinite(estimate).all():
                 raise ImageError(name, "the network gives values that are not finite")
+            how["progress"] = None  # these passes count as part of the picture
+            found = {} if views is None else _estimates(*views, noisy, clean, how)
         except ImageError as error:
             failures.append(Failure(name, str(error)))
         except (ChannelError, LawError) as error:
@@ -180,7 +188,8 @@ def _evaluate(
             failures.append(Failure(name, f"{name}: {error or 'out of memory'}", machine=True))
         else:
             estimate = np.clip(estimate.transpose(2, 0, 1), 0, 1)  # (C, h, w)
-            rows.append(Row(name, clean.shape[1:], _values(noisy, estimate, clean)))
+            values = {**_values(noisy, estimate, clean), **found}
+            rows.append(Row(name, clean.shape[1:], values))
             before, after = (metrics.squared_error(x, clean) for x in (noisy, estimate))
             errors.append((before, after, clean.size))
     if not rows and not failures:
@@ -235,6 +244,27 @@ def _values(noisy: np.ndarray, estimate: np.ndarray, clean: np.ndarray) -> dict[
     }
 
 
+def _views(model: Denoiser) -> tuple[PriorMean, NoiseMap]:
+    if not isinstance(model, BlindSpotDenoiser):
+        name = model.architecture or type(model).__name__
+        raise ValueError(f"estimates: expected a blind-spot network, got {name}")
+    return PriorMean(model), NoiseMap(model)
+
+
+def _estimates(
+    prior: PriorMean, level: NoiseMap, noisy: np.ndarray, clean: np.ndarray, how: dict[str, Any]
+) -> dict[str, float]:
+    """Of one picture, noisy and clean (C, h, w)."""
+    image = noisy.transpose(1, 2, 0)
+    mu = np.clip(denoise_image(prior, image, **how).transpose(2, 0, 1), 0, 1)
+    deviation = denoise_image(level, image, **how)
+    return {
+        "psnr_mu": metrics.psnr_images([mu], [clean]),
+        "noise": 255 * math.sqrt(metrics.squared_error(noisy, clean) / clean.size),
+        "sigma_n": 255 * math.sqrt(np.mean(np.square(deviation, dtype=np.float64))),
+    }
+
+
 def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str, float]:
     if not rows:
         return {}
@@ -244,6 +274,8 @@ def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str,
         return float(np.mean(defined)) if defined else math.nan
 
     noisy, denoised, values = (sum(column) for column in zip(*errors, strict=True))
+    known = rows[0].values
+    more = {"psnr_images_mu": "psnr_mu", "noise": "noise", "sigma_n": "sigma_n"}
     return {
         "psnr_images_noisy": mean("psnr_noisy"),
         "psnr_images": mean("psnr"),
@@ -251,6 +283,7 @@ def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str,
         "psnr_global": metrics.decibels(denoised / values),
         "ssim_noisy": mean("ssim_noisy"),
         "ssim": mean("ssim"),
+        **{key: mean(name) for key, name in more.items() if name in known},
     }
 
 

@@ -27,6 +27,7 @@ from zoo.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from zoo.architectures import BlindSpotDenoiser, Denoiser
     from zoo.denoise import FileResult
     from zoo.evaluate import Evaluation, Failure
 
@@ -42,7 +43,8 @@ def add(verbs: Any) -> None:
         "evaluate",
         run_evaluate,
         "add noise to pictures, denoise them, and measure PSNR and SSIM",
-        "zoo evaluate runs/demo/model.safetensors --data photos --noise gaussian:25",
+        "zoo evaluate runs/demo/model.safetensors --data photos --noise gaussian:25\n"
+        "zoo evaluate runs/dbsn --data photos --noise gaussian:25 --estimates",
     )
     verb.add_argument("model", help="a .safetensors file, a run folder, or bundled weights")
     verb.add_argument(
@@ -53,6 +55,12 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     verb.add_argument("--limit", type=int, metavar="N", help="use the first N pictures only")
+    verb.add_argument(
+        "--estimates",
+        action="store_true",
+        help="for blind-spot networks (dbsn): judge also the mean of the surroundings alone, mu, "
+        "and tell how strong the noise is and is taken for, in units of 1/255; three passes",
+    )
     _add_tiles(verb)
     add_device(verb)
     verb = add_verb(
@@ -111,7 +119,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def run_denoise(args: argparse.Namespace) -> int:
     """Denoise every picture named; complain about each that cannot be read, and go on."""
-    from zoo.architectures import BlindSpotDenoiser, Denoiser, NoiseMap
+    from zoo.architectures import Denoiser, NoiseMap
     from zoo.denoise import ChannelError, OutputError, denoise_files
     from zoo.inference.weights import default_weights
 
@@ -130,10 +138,7 @@ def run_denoise(args: argparse.Namespace) -> int:
     if args.noise_maps is not None:
         maps: dict[int, Denoiser] = {}
         for channels, network in networks.items():
-            if not isinstance(network, BlindSpotDenoiser):
-                name = network.architecture or type(network).__name__
-                raise CliError(f"--noise-maps: {name} estimates no noise; dbsn-gray and -color do")
-            maps[channels] = NoiseMap(network)
+            maps[channels] = NoiseMap(_estimating("--noise-maps", network))
         passes.append((path_of("--noise-maps", args.noise_maps), maps))
         if passes[0][0].resolve() == passes[1][0].resolve():
             raise CliError("--noise-maps: expected another folder than --out: names are the same")
@@ -160,6 +165,16 @@ def run_denoise(args: argparse.Namespace) -> int:
         sources = [result.source for result in results if result.error is None]
     used = args.weights or {"gray": weights[1], "colour": weights[3]}
     return _tell_results(args, device, used, results)
+
+
+def _estimating(option: str, network: Denoiser) -> BlindSpotDenoiser:
+    """The network, if it is one that estimates the noise."""
+    from zoo.architectures import BlindSpotDenoiser
+
+    if not isinstance(network, BlindSpotDenoiser):
+        name = network.architecture or type(network).__name__
+        raise CliError(f"{option}: {name} estimates no noise; dbsn-gray and -color do")
+    return network
 
 
 def _tell_results(
@@ -266,6 +281,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if not folder.exists():
         raise CliError(f"{folder}: --data: no such folder")
     model, _ = models.trained(args.model)
+    if args.estimates:
+        _estimating("--estimates", model)
     model.to(device)
     try:
         with _progress(args, every=LINE_EVERY) as show:
@@ -279,6 +296,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
                 ensemble=args.ensemble,
                 progress=show,
                 notice=complain,
+                estimates=args.estimates,
             )
     except (ImageError, ChannelError) as error:
         raise CliError(str(error)) from error
@@ -308,5 +326,7 @@ def _print_evaluation(args: argparse.Namespace, found: Evaluation, folder: Path)
 
 
 def _figure(name: str, value: float) -> str:
-    """PSNR in dB with two decimals, SSIM with four."""
-    return f"{value:.2f} dB" if name.startswith("psnr") else f"{value:.4f}"
+    """PSNR in dB with two decimals, SSIM with four, noise in units of 1/255 with two."""
+    if name.startswith("psnr"):
+        return f"{value:.2f} dB"
+    return f"{value:.4f}" if name.startswith("ssim") else f"{value:.2f}"
