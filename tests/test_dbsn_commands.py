@@ -105,9 +105,7 @@ def test_evaluate(capsys: Any, photos: Path, tmp_path: Path) -> None:
     assert code == 0 and len(record["images"]) == 4 and "RandomState(0)" in str(record["protocol"])
 
 
-def test_evaluate_what_is_estimated_on_the_way(
-    capsys: Any, photos: Path, tmp_path: Path
-) -> None:
+def test_evaluate_what_is_estimated_on_the_way(capsys: Any, photos: Path, tmp_path: Path) -> None:
     path = weights(tmp_path / "w.safetensors", "dbsn-gray", sigma_n_start=30.0)
     command = ("evaluate", path, "--data", photos, "--noise", "gaussian:25")
     code, out, _ = run(capsys, *command, "--json", "--estimates")

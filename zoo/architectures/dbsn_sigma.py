@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import Composite, Conv2d, Module, Offset, ReLU, ReplaceZeros, Sequential
+from minigrad.backend import array_module
 from minigrad.checks import number, whole
 from zoo.architectures.dbsn import he_normal
 
@@ -92,10 +93,20 @@ class SigmaNNet(Composite):
         self.conv_final = last
         self.last = Offset(3e-4) if gray else ReplaceZeros(NOT_ZERO)
         he_normal(self.conv, rng)
-        if gray or start is not None:
-            raw = 0.0 if start is None else _first_raw(start, outputs) - (3e-4 if gray else 0)
-            bias = np.broadcast_to(raw, outputs).astype(dtype)
-            last.set_parameters(weight=np.zeros_like(last.weight), bias=bias)
+        if start is not None:
+            self.begin_at(start)
+        elif gray:
+            last.set_parameters(weight=np.zeros_like(last.weight), bias=np.zeros_like(last.bias))
+
+    def begin_at(self, level: float) -> None:
+        """Set `conv_final` so that the noise is `level`/255 everywhere, whatever the picture.
+
+        Raises ValueError: a level of at most 0.255.
+        """
+        last, xp = self.conv_final, array_module(self.conv_final.weight)
+        raw = _first_raw(level, len(last.bias)) - (3e-4 if isinstance(self.last, Offset) else 0)
+        bias = xp.asarray(raw, dtype=last.bias.dtype)
+        last.set_parameters(weight=xp.zeros_like(last.weight), bias=bias)
 
     def wire(self, picture: Any) -> Any:
         """The chain."""

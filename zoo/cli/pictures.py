@@ -119,7 +119,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def run_denoise(args: argparse.Namespace) -> int:
     """Denoise every picture named; complain about each that cannot be read, and go on."""
-    from zoo.architectures import Denoiser, NoiseMap
+    from zoo.architectures import NoiseMap
     from zoo.denoise import ChannelError, OutputError, denoise_files
     from zoo.inference.weights import default_weights
 

@@ -31,6 +31,9 @@ class Objective(Composite):
         """
         return {"": self.network}
 
+    def begin(self, parts: Sequence[Batch]) -> None:
+        """Set what a stage reads off its first batch, before its first step."""
+
     def anneal(self, fraction: float) -> None:
         """Set what changes during training; `fraction` of the stage, 0 to 1, is done."""
 

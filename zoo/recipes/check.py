@@ -129,9 +129,10 @@ def _check_likelihood(stage: Stage, where: str) -> None:
     how, settings = stage.likelihood, objectives.entry(stage.objective).settings
     for name, default in dataclasses.asdict(Likelihood()).items():
         value = getattr(how, name)
-        _at_least_zero(f"{where}.likelihood.{name}", value)
+        if not isinstance(default, bool):
+            _at_least_zero(f"{where}.likelihood.{name}", value)
         if value != default and name not in settings:
-            raise RecipeError(f"{where}.likelihood.{name}: {stage.objective} has no likelihood")
+            raise RecipeError(f"{where}.likelihood.{name}: not for {stage.objective}")
     if how.minimum == 0:
         raise RecipeError(f"{where}.likelihood.minimum: expected a number above 0, got 0")
     if stage.objective == "distillation" and stage.batch // stage.micro_batches % SHARE:

@@ -156,6 +156,8 @@ class Trainer:
         self.rate = self.schedule.lr(local)
         for group, factor in zip(self.optimiser.groups, self.factors, strict=True):
             group["lr"] = factor * self.rate
+        if local == 0:
+            self.objective.begin(micro)
         self.objective.anneal(local / stage.steps)
         for noise in noises(self.objective):  # a draw hangs on the step, not on the draws before it
             noise.at(self.position.step)
