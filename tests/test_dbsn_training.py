@@ -142,7 +142,7 @@ def test_other_noise_trains_and_improves(
     assert np.isfinite(lines(run, "train")[-1]["sigma_n"])
 
 
-@pytest.mark.parametrize("step", [5, 13, 22, 27])
+@pytest.mark.parametrize("step", [5, 10, 13, 22, 27])
 def test_a_stopped_run_goes_on_to_the_bit(
     step: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,7 +219,7 @@ def _student(noise: str) -> tuple[Recipe, Recipe]:
         "mse",
         1e-3,
         Schedule("cosine", warm_up=100),
-        batch=16,
+        batch=8,
         sampler=Sampler(NOISE[noise], size=48, augment=True),
         log_every=50,
     )
@@ -236,7 +236,7 @@ def _student(noise: str) -> tuple[Recipe, Recipe]:
             f"A narrow student of D-BSN, {WORDS[noise]}, five minutes on a CPU: needs a teacher.",
             {"level1": 32, "level2": 48, "level3": 64},
             narrow,
-            Validation(every=250, images=48, size=96, batch=16),
+            Validation(every=250, images=32, size=96, batch=16),
         ),
     )
 
