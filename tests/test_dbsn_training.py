@@ -44,8 +44,8 @@ def recipe(color: str = "gray", noise: str = "awgn", steps: Any = (160, 40, 60))
     loss = {"gray": "mse", "color": "half_squared_error"}[color]
     kinds = (
         ("blind-spot-mu", loss, 1e-2 if color == "gray" else 3e-3),
-        ("blind-spot-sigma", "dbsn" if noise == "mg" else "map", 3e-3),
-        ("blind-spot", "map", 1e-3),
+        ("blind-spot-sigma", "map" if noise == "awgn" else "dbsn", 3e-3),
+        ("blind-spot", "dbsn" if noise == "hg" else "map", 1e-3),
     )
     stages = tuple(
         Stage(

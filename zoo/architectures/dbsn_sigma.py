@@ -104,8 +104,8 @@ class SigmaNNet(Composite):
         Raises ValueError: a level of at most 0.255.
         """
         last, xp = self.conv_final, array_module(self.conv_final.weight)
-        raw = _first_raw(level, len(last.bias)) - (3e-4 if isinstance(self.last, Offset) else 0)
-        bias = xp.asarray(raw, dtype=last.bias.dtype)
+        raw = _first_raw(level, len(last.weight)) - (3e-4 if isinstance(self.last, Offset) else 0)
+        bias = xp.asarray(raw, dtype=last.weight.dtype)
         last.set_parameters(weight=xp.zeros_like(last.weight), bias=bias)
 
     def wire(self, picture: Any) -> Any:

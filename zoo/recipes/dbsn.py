@@ -146,6 +146,9 @@ def _narrow(color: str, noise: str) -> Recipe:
     sigma_n starts with the whole of it, as measured when mu has been learned, and sigma_mu, which
     may differ from pixel to pixel, takes from it what does. From below sigma_n would stay there,
     and on a long way down from above it learns to tell pictures apart, which is not its business.
+    Where sigma_n too may differ from pixel to pixel ("hg"), or sigma_mu may not ("mg"), the
+    likelihood has no reason to prefer one: the second stage minimises the bound, which has, and for
+    "hg" the third as well, since the likelihood would undo it.
     """
     how: dict[str, Any] = {
         "batch": 8,
@@ -165,13 +168,13 @@ def _narrow(color: str, noise: str) -> Recipe:
         _stage(
             250,
             "blind-spot-sigma",
-            "dbsn" if noise == "mg" else "map",
+            "map" if noise == "awgn" else "dbsn",
             1e-3,
             schedule,
             likelihood=Likelihood(measure_noise=True),
             **how,
         ),
-        _stage(300, "blind-spot", "map", 3e-4, schedule, **how),
+        _stage(300, "blind-spot", "dbsn" if noise == "hg" else "map", 3e-4, schedule, **how),
     )
     return _recipe(
         f"dbsn-{color}-{noise}-narrow",
