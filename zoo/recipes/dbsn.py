@@ -217,7 +217,7 @@ def _student(noise: str) -> tuple[Recipe, Recipe]:
         log_every=100,
     )
     narrow = _stage(
-        1500,
+        4500,
         "distillation",
         "mse",
         1e-3,
@@ -236,7 +236,7 @@ def _student(noise: str) -> tuple[Recipe, Recipe]:
         ),
         recipe(
             f"mwcnn-{noise}-narrow",
-            f"A narrow student of D-BSN, {WORDS[noise]}, five minutes on a CPU: needs a teacher.",
+            f"A narrow student of D-BSN, {WORDS[noise]}, ten minutes on a CPU: needs a teacher.",
             {"level1": 32, "level2": 48, "level3": 64},
             narrow,
             Validation(every=250, images=32, size=96, batch=16),
