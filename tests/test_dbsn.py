@@ -137,6 +137,9 @@ def test_a_chosen_start(name: str, noise: str) -> None:
     np.testing.assert_allclose(NoiseMap(make[1]).denoise(y) * 255, 25, rtol=1e-5)
     plain, small = (model.estimates(y).sigma_mu for model in make)
     np.testing.assert_allclose(small, 1e-4 * plain, rtol=1e-10)
+    raw, vjp = make[0].sigma_n.forward_and_vjp(y)
+    vjp(np.random.default_rng(1).standard_normal(raw.shape))
+    assert np.all(make[0].sigma_n.conv_final.d_bias != 0)  # whatever the start, all entries learn
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests import tiny_training as tiny
 from tests.official import saved
 from tests.test_dbsn import KINDS, narrow
 from zoo.__main__ import main
-from zoo.architectures import NoiseMap
+from zoo.architectures import NoiseMap, PriorMean
 from zoo.convert import convert
 from zoo.data.images import read_image
 from zoo.denoise import denoise_image
@@ -103,6 +103,36 @@ def test_evaluate(capsys: Any, photos: Path, tmp_path: Path) -> None:
     code, out, _ = run(capsys, *command, "--json")
     record = json.loads(out)
     assert code == 0 and len(record["images"]) == 4 and "RandomState(0)" in str(record["protocol"])
+
+
+def test_evaluate_what_is_estimated_on_the_way(capsys: Any, photos: Path, tmp_path: Path) -> None:
+    path = weights(tmp_path / "w.safetensors", "dbsn-gray", sigma_n_start=30.0)
+    command = ("evaluate", path, "--data", photos, "--noise", "gaussian:25")
+    code, out, _ = run(capsys, *command, "--json", "--estimates")
+    record = json.loads(out)
+    plain = json.loads(run(capsys, *command, "--json")[1])
+    assert code == 0
+    model: Any = zoo.load(path)
+    for row, before in zip(record["images"], plain["images"], strict=True):
+        assert before.items() <= row.items() and "psnr_mu" not in before
+        clean = read_image(photos / row["name"]).pixels
+        noise = np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)
+        noisy = clean + noise * np.float32(25 / 255)
+        image = noisy.transpose(1, 2, 0)
+        mu = np.clip(denoise_image(PriorMean(model), image).transpose(2, 0, 1), 0, 1)
+        assert row["psnr_mu"] == pytest.approx(-10 * np.log10(np.mean((mu - clean) ** 2)))
+        assert row["sigma_n"] == pytest.approx(30, abs=0.01)
+        assert row["noise"] == pytest.approx(255 * np.sqrt(np.mean((noisy - clean) ** 2)))
+    means = record["means"]
+    for key, name in (("psnr_images_mu", "psnr_mu"), ("sigma_n", "sigma_n"), ("noise", "noise")):
+        assert means[key] == pytest.approx(np.mean([row[name] for row in record["images"]]))
+    text = run(capsys, *command, "--estimates")[1]
+    assert "psnr mu" in text and "sigma_n                  30.00" in text
+    other = tmp_path / "plain.safetensors"
+    zoo.save(other, zoo.create("bf-unet", features=2))
+    command = ("evaluate", other, "--data", photos, "--noise", "gaussian:25", "--estimates")
+    code, _, err = run(capsys, *command)
+    assert code == 2 and "--estimates: bf-unet estimates no noise" in err
 
 
 def test_train_by_the_command(capsys: Any, photos: Path, tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def recipe(color: str = "gray", noise: str = "awgn", steps: Any = (160, 40, 60))
     loss = {"gray": "mse", "color": "half_squared_error"}[color]
     kinds = (
         ("blind-spot-mu", loss, 1e-2 if color == "gray" else 3e-3),
-        ("blind-spot-sigma", "dbsn" if noise == "mg" else "map", 3e-3),
-        ("blind-spot", "map", 1e-3),
+        ("blind-spot-sigma", "map" if noise == "awgn" else "dbsn", 3e-3),
+        ("blind-spot", "dbsn" if noise == "hg" else "map", 1e-3),
     )
     stages = tuple(
         Stage(
@@ -56,6 +56,7 @@ def recipe(color: str = "gray", noise: str = "awgn", steps: Any = (160, 40, 60))
             optimiser=Optimiser("adam", lr=lr),
             schedule=Schedule("cosine", warm_up=5),
             sampler=Sampler(NOISE[noise], size=24, augment=True),
+            likelihood=Likelihood(measure_noise=objective == "blind-spot-sigma"),
             log_every=10,
         )
         for count, (objective, loss, lr) in zip(steps, kinds, strict=True)
@@ -67,7 +68,6 @@ def recipe(color: str = "gray", noise: str = "awgn", steps: Any = (160, 40, 60))
             "width": 8 if color == "gray" else 16,
             "blocks": 1,
             "noise": noise,
-            "sigma_n_start": 50.0,
             "sigma_mu_gain": 0.02,
         },
         seed=1,
@@ -142,7 +142,7 @@ def test_other_noise_trains_and_improves(
     assert np.isfinite(lines(run, "train")[-1]["sigma_n"])
 
 
-@pytest.mark.parametrize("step", [5, 13, 22, 27])
+@pytest.mark.parametrize("step", [5, 10, 13, 22, 27])
 def test_a_stopped_run_goes_on_to_the_bit(
     step: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +213,23 @@ def test_the_guard_is_told_and_hides_no_gradient() -> None:
     assert outputs.loss == 0 and outputs.guarded == 1
     vjp(np.ones((), np.float32), None, None, None)
     assert np.abs(network.dbsn.dbsn_tail[-1].d_bias).max() > 0
+
+
+@pytest.mark.parametrize(("color", "noise"), [("gray", "awgn"), ("gray", "hg"), ("color", "mg")])
+def test_the_noise_begins_with_all_that_is_not_foretold(color: str, noise: str) -> None:
+    """Measured on the first batch."""
+    chosen = dataclasses.replace(recipe(color, noise), dtype="float64")
+    network: Any = parts.network(chosen)
+    network.dbsn.dbsn_tail[-1].weight *= 0.05
+    noisy = np.random.default_rng(0).random((6, network.channels, 20, 20))
+    mu = network.dbsn.forward(noisy).mu
+    how: dict[str, Any] = {"batch": 6, "measure_noise": True}
+    objectives.create("blind-spot-sigma", network, "map", **how).begin(lambda step: (noisy,))
+    level = NoiseMap(network).denoise(noisy)
+    np.testing.assert_allclose(level, np.sqrt(np.mean((mu - noisy) ** 2)), rtol=1e-5)
+    begun = network.state_dict()
+    objectives.create("blind-spot-sigma", network, "map", batch=6).begin(lambda step: (noisy,))
+    assert all(np.array_equal(a, begun[key]) for key, a in network.state_dict().items())
 
 
 def test_a_reward_for_noise() -> None:
@@ -319,10 +336,11 @@ def test_synthetic_noise_in_colour_has_the_learnt_covariance(noise: str) -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (["stages.2.likelihood.measure_noise=true"], "measure_noise: not for blind-spot$"),
         (["stages.0.loss=map"], r"stages\.0\.loss: blind-spot-mu knows mse, half_squared_error, n"),
         (["stages.1.loss=mse"], r"stages\.1\.loss: blind-spot-sigma knows map, dbsn, not 'mse'"),
         (["stages.1.loss=nll"], r"stages\.1\.loss: expected one of"),
-        (["stages.0.likelihood.noise_reward=0.1"], "blind-spot-mu has no likelihood"),
+        (["stages.0.likelihood.noise_reward=0.1"], "noise_reward: not for blind-spot-mu"),
         (["stages.1.likelihood.noise_reward=-1"], "noise_reward: expected a finite number of"),
         (["stages.1.likelihood.minimum=0"], "minimum: expected a number above 0"),
         (["stages.1.optimiser.rates.sigma_n=-1"], r"rates\.sigma_n: expected a finite number"),

@@ -317,7 +317,7 @@ def of(**changes: Any) -> Stage:
         ),
         (
             {"stages": (of(subspace=Subspace(balance=1.0)),)},
-            "subspace.balance: patch-contrast has no use for it",
+            "subspace.balance: not for patch-contrast",
         ),
         (
             {"stages": (of(subspace=Subspace(temperature=0.0)),)},

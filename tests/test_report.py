@@ -13,7 +13,10 @@ from PIL import Image
 
 import zoo
 from zoo import recipes
+from zoo.data.bundled import sample_files
+from zoo.noise import parse
 from zoo.report import ReportError, write
+from zoo.report_pictures import before_after
 from zoo.training.contents import arrays_digest
 
 pytest.importorskip("matplotlib")
@@ -78,6 +81,30 @@ def test_the_page_stands_alone_and_tells_all(tmp_path):
 def test_gray_network_and_additive_noise(tmp_path):
     files = write(run_folder(tmp_path / "run", noise="gaussian:25", channels=1))
     assert "gaussian:25" in files[-1].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("noise", ["awgn", "hg"])
+def test_a_blind_spot_network_shows_what_it_finds_on_the_way(tmp_path, noise):
+    law = {"awgn": "gaussian:25", "hg": "heteroscedastic:80"}[noise]
+    folder = run_folder(tmp_path / "run", noise=law)
+    model = zoo.create("dbsn-color", width=2, blocks=1, noise=noise, sigma_n_start=20.0)
+    zoo.save(folder / "model.safetensors", model)
+    with Image.open(write(folder)[1]) as image:
+        assert image.width == {"awgn": 4, "hg": 6}[noise] * 3 * 130
+    file = sample_files("test")[0]
+    found = before_after(model, parse(law), file, 0)
+    captions = [panel.caption for panel in found.panels]
+    assert captions[1].startswith("mu, ") and captions[3] == "clean"
+    assert f"{found.psnr:.2f} dB" in captions[2]
+    if noise == "awgn":
+        assert captions[2].endswith("noise 20.0") and len(captions) == 4
+        return
+    assert captions[4:] == ["noise", "noise, estimated"]
+    clean, true, estimated = (found.panels[i].pixels for i in (3, 4, 5))
+    np.testing.assert_allclose(estimated, 20, rtol=1e-5)
+    expected = np.sqrt(np.mean((80 * clean) ** 2 + 10**2, axis=0))
+    np.testing.assert_allclose(true.mean(), expected.mean(), rtol=0.01)
+    assert np.corrcoef(true.ravel(), expected.ravel())[0, 1] > 0.9
 
 
 def test_a_run_without_weights_gets_its_curves(tmp_path):

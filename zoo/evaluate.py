@@ -18,7 +18,13 @@ import numpy as np
 
 from minigrad.noise import Noise
 from zoo import metrics
-from zoo.architectures import Denoiser, StochasticDenoiser
+from zoo.architectures import (
+    BlindSpotDenoiser,
+    Denoiser,
+    NoiseMap,
+    PriorMean,
+    StochasticDenoiser,
+)
 from zoo.data.images import list_images, natural_order, read_image
 from zoo.data.pairs_of_files import paired_files
 from zoo.data.picture import ImageError
@@ -62,10 +68,12 @@ class Evaluation:
     and `uqi` of each picture, noisy and denoised, and their means.
 
     rows: one per picture, with `psnr_noisy`, `psnr`, `ssim_noisy`, `ssim` (nan for a picture that
-    is smaller than the window).
+    is smaller than the window); with `estimates` also `psnr_mu`, `noise` and `sigma_n`: how strong
+    the noise is and how strong it was taken for, as root mean squares in units of 1/255.
     means: `psnr_images`, the mean of the pictures' PSNR; `psnr_global`, the PSNR of the mean of
     all squared errors; `ssim`, the mean over the pictures that have one; and the same of the noisy
-    pictures, `*_noisy`. Empty when no picture was judged.
+    pictures, `*_noisy`. With `estimates` also `psnr_images_mu`, `noise`, `sigma_n`. Empty when no
+    picture was judged.
     protocol: how it was done, in words; no figure is worth more than these.
     failures: the pictures that were not judged.
     """
@@ -143,11 +151,13 @@ def evaluate(
             `minigrad.noise.Noise(seed)` at the picture's number.
         settings: `tile`, `ensemble`, `samples`, `notice` as `denoise_image`; `count`, the number of
             pictures, for `progress`, which is called with (name, number, count, tiles done, tiles);
-            `protocol`, one of `PROTOCOLS`.
+            `protocol`, one of `PROTOCOLS`; `estimates` judges also what a blind-spot network finds
+            on the way to its posterior mean, in two passes more: mu alone, and the noise.
 
     Raises:
         ChannelError: the network gives another number of channels than it takes.
-        ValueError: no pictures, a negative seed, or an unknown protocol.
+        ValueError: no pictures, a negative seed, an unknown protocol, or `estimates` of another
+            network.
     """
     given = ((name, lambda pixels=pixels: pixels) for name, pixels in pictures)
     return _evaluate(model, given, law, seed, **settings)
@@ -166,6 +176,7 @@ def _evaluate(
     count: int | None = None,
     progress: Callable[[str, int, int, int, int], None] | None = None,
     notice: Notice | None = None,
+    estimates: bool = False,
 ) -> Evaluation:
     """As `evaluate`, of pictures that are read when it is their turn."""
     if seed < 0:
@@ -173,6 +184,7 @@ def _evaluate(
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol: expected one of {PROTOCOLS}, got {protocol!r}")
     check_model(model)
+    views = _views(model) if estimates else None
     rows: list[Row] = []
     failures: list[Failure] = []
     errors: list[tuple[float, float, int]] = []  # squared errors of noisy and denoised, values
@@ -194,6 +206,8 @@ def _evaluate(
             estimate = denoise_image(model, image, seed=seed, progress=tell, notice=remark, **how)
             if not np.isfinite(estimate).all():
                 raise ImageError(name, "the network gives values that are not finite")
+            how["progress"] = None  # these passes count as part of the picture
+            found = {} if views is None else _estimates(*views, noisy, clean, how)
         except ImageError as error:
             failures.append(Failure(name, str(error)))
         except (ChannelError, LawError) as error:
@@ -202,12 +216,11 @@ def _evaluate(
             failures.append(Failure(name, f"{name}: {error or 'out of memory'}", machine=True))
         else:
             estimate = np.clip(estimate.transpose(2, 0, 1), 0, 1)  # (C, h, w)
-            more = {}
             if protocol == "psl-ae":
                 estimate = _of_bytes(truncated(estimate))
                 noisy = _of_bytes(to_bytes(noisy).transpose(2, 0, 1))
-                more = _study(noisy, estimate, clean)
-            values = {**_values(noisy, estimate, clean), **more}
+                found |= _study(noisy, estimate, clean)
+            values = {**_values(noisy, estimate, clean), **found}
             rows.append(Row(name, clean.shape[1:], values))
             before, after = (metrics.squared_error(x, clean) for x in (noisy, estimate))
             errors.append((before, after, clean.size))
@@ -294,6 +307,27 @@ def _values(noisy: np.ndarray, estimate: np.ndarray, clean: np.ndarray) -> dict[
     }
 
 
+def _views(model: Denoiser) -> tuple[PriorMean, NoiseMap]:
+    if not isinstance(model, BlindSpotDenoiser):
+        name = model.architecture or type(model).__name__
+        raise ValueError(f"estimates: expected a blind-spot network, got {name}")
+    return PriorMean(model), NoiseMap(model)
+
+
+def _estimates(
+    prior: PriorMean, level: NoiseMap, noisy: np.ndarray, clean: np.ndarray, how: dict[str, Any]
+) -> dict[str, float]:
+    """Of one picture, noisy and clean (C, h, w)."""
+    image = noisy.transpose(1, 2, 0)
+    mu = np.clip(denoise_image(prior, image, **how).transpose(2, 0, 1), 0, 1)
+    deviation = denoise_image(level, image, **how)
+    return {
+        "psnr_mu": metrics.psnr_images([mu], [clean]),
+        "noise": 255 * math.sqrt(metrics.squared_error(noisy, clean) / clean.size),
+        "sigma_n": 255 * math.sqrt(np.mean(np.square(deviation, dtype=np.float64))),
+    }
+
+
 def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str, float]:
     if not rows:
         return {}
@@ -303,6 +337,8 @@ def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str,
         return float(np.mean(defined)) if defined else math.nan
 
     noisy, denoised, values = (sum(column) for column in zip(*errors, strict=True))
+    known = rows[0].values
+    names = {"psnr_mu": "psnr_images_mu"}
     return {
         "psnr_images_noisy": mean("psnr_noisy"),
         "psnr_images": mean("psnr"),
@@ -310,7 +346,7 @@ def _means(rows: list[Row], errors: list[tuple[float, float, int]]) -> dict[str,
         "psnr_global": metrics.decibels(denoised / values),
         "ssim_noisy": mean("ssim_noisy"),
         "ssim": mean("ssim"),
-    } | {name: mean(name) for name in rows[0].values if name not in _PLAIN}
+    } | {names.get(name, name): mean(name) for name in known if name not in _PLAIN}
 
 
 _PLAIN = ("psnr_noisy", "psnr", "ssim_noisy", "ssim")

@@ -11,35 +11,25 @@ from __future__ import annotations
 import html
 import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minigrad import CheckpointError, checkpoint
 from minigrad.files import write_whole
-from minigrad.noise import Noise
 from zoo import recipes, registry
-from zoo.architectures import Denoiser
 from zoo.data.bundled import sample_files
-from zoo.data.images import read_image
-from zoo.data.picture import with_channels
-from zoo.denoise import denoise_image
-from zoo.metrics import psnr_images
 from zoo.noise import Law, parse
 from zoo.page import STYLE, inline_png, inline_svg, number, table
 from zoo.patch_craft import Threshold
 from zoo.patch_craft.figure import figure as targets_figure
 from zoo.recipes import Recipe
+from zoo.report_pictures import Example, before_after, grid
 from zoo.training import crafted
 from zoo.training.contents import arrays_digest
 
 INSTALL = "pip install '.[plots]'"
-CROP = 256  # pixels that are shown of a photograph, before sub-pixel sampling 1,024
 PICTURES = 3
 TARGETS, TILES = 40, 32  # bursts whose statistics are drawn, tiles of each to choose from
-FIRST_SEED = 10_000  # of the noise: far from the small numbers that recipes use
 INK, GRAY = "#1f4e79", "#767676"
 
 
@@ -52,20 +42,6 @@ class ReportError(RuntimeError):
         """`message` names the file and the reason."""
         super().__init__(message)
         self.exit_code = exit_code
-
-
-@dataclass(frozen=True)
-class Example:
-    """One photograph: noisy, denoised and clean, (C, h, w) in [0, 1], and the PSNR of the first
-    two in dB.
-    """
-
-    name: str
-    noisy: np.ndarray
-    denoised: np.ndarray
-    clean: np.ndarray
-    psnr_noisy: float
-    psnr: float
 
 
 def write(run: str | Path) -> list[Path]:
@@ -85,7 +61,7 @@ def write(run: str | Path) -> list[Path]:
     curves = _curves(log, recipe)
     files = {"curves.png": _rendered(curves, "png")}
     if examples:
-        files["before_after.png"] = _rendered(_grid(examples), "png")
+        files["before_after.png"] = _rendered(grid(examples), "png")
     pictures = [("Curves", inline_svg(_rendered(curves, "svg")))]
     targets = _targets(folder, log)
     if targets is not None:
@@ -158,29 +134,7 @@ def _examples(recipe: Recipe, weights: Path) -> list[Example]:
     if law is None:
         return []
     files = sample_files("test")[:PICTURES]
-    return [_example(model, law, file, number) for number, file in enumerate(files)]
-
-
-def _example(model: Denoiser, law: Law, file: Path, number: int) -> Example:
-    pixels = read_image(file).pixels
-    latent = _middle(pixels, CROP if law.scale == 1 else 4 * CROP, law.scale)
-    latent = with_channels(latent, 1 if model.channels == 1 else 3)
-    noisy = law(latent[None], Noise(FIRST_SEED + number).at(0))[0]
-    clean = law.clean(latent[None])[0]
-    estimate = denoise_image(model, noisy.transpose(1, 2, 0)).transpose(2, 0, 1)
-    denoised = np.clip(estimate, 0, 1)
-    before, after = (psnr_images([picture], [clean]) for picture in (noisy, denoised))
-    return Example(file.stem, noisy, denoised, clean, before, after)
-
-
-def _middle(pixels: np.ndarray, side: int, multiple: int) -> np.ndarray:
-    """The middle square of (C, H, W), `side` wide or less, and a multiple of the law's block."""
-    spans = []
-    for length in pixels.shape[1:]:
-        size = min(side, *pixels.shape[1:]) // multiple * multiple
-        start = (length - size) // 2
-        spans.append(slice(start, start + size))
-    return pixels[:, spans[0], spans[1]]
+    return [before_after(model, law, file, number) for number, file in enumerate(files)]
 
 
 # --------------------------------------------------------------------------- drawing
@@ -280,35 +234,6 @@ def _line(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _grid(examples: list[Example]) -> Any:
-    """Rows of noisy, denoised and clean with their PSNR."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.15 * len(examples)), layout="constrained")
-    rows = figure.subplots(len(examples), 3, squeeze=False)
-    for axes, example in zip(rows, examples, strict=True):
-        captions = (
-            f"{example.name}, noisy, {example.psnr_noisy:.2f} dB",
-            f"denoised, {example.psnr:.2f} dB",
-            "clean",
-        )
-        pictures = (example.noisy, example.denoised, example.clean)
-        for axis, picture, caption in zip(axes, pictures, captions, strict=True):
-            shown = np.clip(picture.transpose(1, 2, 0), 0, 1)  # (h, w, C)
-            gray = shown.shape[2] == 1
-            # Nearest: a viewer's smoothing would look like denoising.
-            axis.imshow(
-                shown[:, :, 0] if gray else shown,
-                cmap="gray" if gray else None,
-                vmin=0,
-                vmax=1,
-                interpolation="nearest",
-            )
-            axis.set_title(caption, fontsize=9, loc="left")
-            axis.set_axis_off()
-    return figure
-
-
 def _rendered(figure: Any, kind: str) -> bytes:
     buffer = io.BytesIO()
     metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
@@ -366,7 +291,7 @@ def _example_table(examples: list[Example], recipe: Recipe) -> str:
         return "<p>No weights yet: no pictures.</p>"
     rows: list[tuple[str, ...]] = [("photograph", "size", "noisy (dB)", "denoised (dB)")]
     for e in examples:
-        size = f"{e.clean.shape[2]} x {e.clean.shape[1]}"
+        size = f"{e.size[1]} x {e.size[0]}"
         rows.append((e.name, size, number(e.psnr_noisy), number(e.psnr)))
     protocol = (
         f"Noise {law.name}, minigrad.noise.Noise; peak 1, all pixels and channels; "

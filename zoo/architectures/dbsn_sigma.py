@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from minigrad import Composite, Conv2d, Module, Offset, ReLU, ReplaceZeros, Sequential
+from minigrad.backend import array_module
 from minigrad.checks import number, whole
 from zoo.architectures.dbsn import he_normal
 
 SHIFT, FLOOR = -4.0, 1e-3
 """A raw estimate r of the noise stands for the standard deviation softplus(r + SHIFT) + FLOOR."""
+NOT_ZERO = 1e-4
+"""What an exact 0 becomes in colour."""
 
 
 class SigmaMuNet(Composite):
@@ -88,12 +91,22 @@ class SigmaNNet(Composite):
         *convs, last = _pointwise([channels, *[width] * (layers - 1), outputs], dtype, rng)
         self.conv = Sequential(*_with_relus(convs), *([ReLU()] if convs else []))
         self.conv_final = last
-        self.last = Offset(3e-4) if gray else ReplaceZeros(1e-4)
+        self.last = Offset(3e-4) if gray else ReplaceZeros(NOT_ZERO)
         he_normal(self.conv, rng)
-        if gray or start is not None:
-            raw = 0.0 if start is None else _first_raw(start, outputs) - (3e-4 if gray else 0)
-            bias = np.broadcast_to(raw, outputs).astype(dtype)
-            last.set_parameters(weight=np.zeros_like(last.weight), bias=bias)
+        if start is not None:
+            self.begin_at(start)
+        elif gray:
+            last.set_parameters(weight=np.zeros_like(last.weight), bias=np.zeros_like(last.bias))
+
+    def begin_at(self, level: float) -> None:
+        """Set `conv_final` so that the noise is `level`/255 everywhere, whatever the picture.
+
+        Raises ValueError: a level of at most 0.255.
+        """
+        last, xp = self.conv_final, array_module(self.conv_final.weight)
+        raw = _first_raw(level, len(last.weight)) - (3e-4 if isinstance(self.last, Offset) else 0)
+        bias = xp.asarray(raw, dtype=last.weight.dtype)
+        last.set_parameters(weight=xp.zeros_like(last.weight), bias=bias)
 
     def wire(self, picture: Any) -> Any:
         """The chain."""
@@ -103,8 +116,8 @@ class SigmaNNet(Composite):
 def _first_raw(start: float, outputs: int) -> np.ndarray:
     """The raw entries for noise of standard deviation `start` of 255 in all channels."""
     deviation = number(start, "start", "SigmaNNet", above=255 * FLOOR) / 255
-    if outputs == 6:  # the factor of a covariance: its diagonal
-        return deviation * np.array([1, 0, 0, 1, 0, 1])
+    if outputs == 6:  # the factor of a covariance; a zero that is replaced would never learn
+        return np.where([1, 0, 0, 1, 0, 1], deviation, NOT_ZERO)
     return np.full(outputs, math.log(math.expm1(deviation - FLOOR)) - SHIFT)
 
 

@@ -27,7 +27,7 @@ from zoo.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from zoo.architectures import Denoiser
+    from zoo.architectures import BlindSpotDenoiser, Denoiser
     from zoo.denoise import FileResult
     from zoo.evaluate import Evaluation, Failure
 
@@ -43,7 +43,8 @@ def add(verbs: Any) -> None:
         "evaluate",
         run_evaluate,
         "add noise to pictures, denoise them, and measure PSNR and SSIM",
-        "zoo evaluate runs/demo/model.safetensors --data photos --noise gaussian:25",
+        "zoo evaluate runs/demo/model.safetensors --data photos --noise gaussian:25\n"
+        "zoo evaluate runs/dbsn --data photos --noise gaussian:25 --estimates",
     )
     verb.add_argument("model", help="a .safetensors file, a run folder, or bundled weights")
     verb.add_argument(
@@ -65,6 +66,12 @@ def add(verbs: Any) -> None:
         choices=("zoo", "psl-ae"),
         default="zoo",
         help="psl-ae: compare bytes, and measure SSIM and UQI as that study does (default: zoo)",
+    )
+    verb.add_argument(
+        "--estimates",
+        action="store_true",
+        help="for blind-spot networks (dbsn): judge also the mean of the surroundings alone, mu, "
+        "and tell how strong the noise is and is taken for, in units of 1/255; three passes",
     )
     _add_tiles(verb)
     add_device(verb)
@@ -143,7 +150,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def run_denoise(args: argparse.Namespace) -> int:
     """Denoise every picture named; complain about each that cannot be read, and go on."""
-    from zoo.architectures import BlindSpotDenoiser, NoiseMap
+    from zoo.architectures import NoiseMap
     from zoo.denoise import ChannelError, OutputError, denoise_files
     from zoo.inference.weights import default_weights
 
@@ -167,10 +174,7 @@ def run_denoise(args: argparse.Namespace) -> int:
     if args.noise_maps is not None:
         maps: dict[int, Denoiser] = {}
         for channels, network in networks.items():
-            if not isinstance(network, BlindSpotDenoiser):
-                name = network.architecture or type(network).__name__
-                raise CliError(f"--noise-maps: {name} estimates no noise; dbsn-gray and -color do")
-            maps[channels] = NoiseMap(network)
+            maps[channels] = NoiseMap(_estimating("--noise-maps", network))
         passes.append((path_of("--noise-maps", args.noise_maps), maps))
         if passes[0][0].resolve() == passes[1][0].resolve():
             raise CliError("--noise-maps: expected another folder than --out: names are the same")
@@ -213,6 +217,16 @@ def _check_draws(args: argparse.Namespace, networks: dict[int, Denoiser]) -> Non
         if not isinstance(network, StochasticDenoiser):
             name = network.architecture or type(network).__name__
             raise CliError(f"--samples: {name} draws nothing; hdn and divnoising do")
+
+
+def _estimating(option: str, network: Denoiser) -> BlindSpotDenoiser:
+    """The network, if it is one that estimates the noise."""
+    from zoo.architectures import BlindSpotDenoiser
+
+    if not isinstance(network, BlindSpotDenoiser):
+        name = network.architecture or type(network).__name__
+        raise CliError(f"{option}: {name} estimates no noise; dbsn-gray and -color do")
+    return network
 
 
 def _tell_results(
@@ -320,6 +334,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
         raise CliError(f"{folder}: --data: no such folder")
     model, _ = models.trained(args.model)
     _check_draws(args, {3: model})
+    if args.estimates:
+        _estimating("--estimates", model)
     model.to(device)
     try:
         with _progress(args, every=LINE_EVERY) as show:
@@ -335,6 +351,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
                 samples=args.samples,
                 progress=show,
                 notice=complain,
+                estimates=args.estimates,
             )
     except (ImageError, ChannelError) as error:
         raise CliError(str(error)) from error
@@ -364,5 +381,7 @@ def _print_evaluation(args: argparse.Namespace, found: Evaluation, folder: Path)
 
 
 def _figure(name: str, value: float) -> str:
-    """PSNR in dB with two decimals, SSIM with four."""
-    return f"{value:.2f} dB" if name.startswith("psnr") else f"{value:.4f}"
+    """PSNR in dB with two decimals, SSIM with four, noise in units of 1/255 with two."""
+    if name.startswith("psnr"):
+        return f"{value:.2f} dB"
+    return f"{value:.4f}" if name.startswith("ssim") else f"{value:.2f}"

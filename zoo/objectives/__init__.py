@@ -45,7 +45,10 @@ OBJECTIVES: dict[str, Entry] = {
     "patch-craft": Entry(Regression, "crafted"),
     "blind-spot-mu": Entry(BlindSpotMean, "none", ("mse", "half_squared_error"), ("batch",)),
     "blind-spot-sigma": Entry(
-        partial(BlindSpotLikelihood, pretrain=True), "none", _LIKELIHOODS, _LIKELIHOOD
+        partial(BlindSpotLikelihood, pretrain=True),
+        "none",
+        _LIKELIHOODS,
+        (*_LIKELIHOOD, "measure_noise"),
     ),
     "blind-spot": Entry(BlindSpotLikelihood, "none", _LIKELIHOODS, _LIKELIHOOD),
     "elbo": Entry(ELBO, "none", ("gaussian", "noise-model"), _ELBO),

@@ -18,7 +18,11 @@ Source: Wu, Liu, Cao, Ren and Zuo, Unpaired learning of deep image denoising (20
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from minigrad import (
     Add,
@@ -31,10 +35,10 @@ from minigrad import (
     MultivariateMAPLoss,
     Scale,
 )
-from minigrad.backend import Array, array_module
+from minigrad.backend import Array, array_module, device_of, to_device
 from minigrad.module import Module, Vjp, once
 from zoo.architectures import BlindSpotDenoiser, Denoiser, PriorMean
-from zoo.objectives.base import Objective
+from zoo.objectives.base import Batch, Objective
 from zoo.objectives.regression import RegressionOutput
 
 
@@ -95,6 +99,9 @@ class BlindSpotLikelihood(BlindSpotObjective):
     """The likelihood of y, "map", or its bound "dbsn", a mean over pixels divided by 2 B.
 
     With `pretrain` D-BSN is frozen: mu and its features are constants.
+    With `measure_noise` sigma_n begins, in the whole picture, at the mean of (y - mu)^2 over the
+    first batch, which is sigma_mu and sigma_n together: all that is not foretold is noise, until it
+    turns out to differ from pixel to pixel.
     y: (N, C, H, W), noisy.
     """
 
@@ -109,6 +116,7 @@ class BlindSpotLikelihood(BlindSpotObjective):
         pretrain: bool = False,
         noise_reward: float = 0.0,
         minimum: float = 1e-18,
+        measure_noise: bool = False,
     ) -> None:
         """`batch` is B, the images of a whole step.
 
@@ -121,7 +129,7 @@ class BlindSpotLikelihood(BlindSpotObjective):
         """
         super().__init__(network)
         gray = self.network.channels == 1
-        self.all_sigmas = loss == "dbsn"
+        self.all_sigmas, self.measure_noise = loss == "dbsn", measure_noise
         self.rewarded = noise_reward != 0
         if self.rewarded and (self.all_sigmas or not gray):
             raise ValueError("likelihood.noise_reward: expected 0 but for gray and the loss 'map'")
@@ -145,6 +153,15 @@ class BlindSpotLikelihood(BlindSpotObjective):
         value = self.loss(mu, noisy, sigma_y, *more)
         spreads = self.spread(sigma_mu), self.spread(sigma_n)
         return LikelihoodOutput(self.scale(value), *spreads, self.is_zero(value))
+
+    def begin(self, batches: Callable[[int], Batch]) -> None:
+        """With `measure_noise`, the first level of the noise, from the first batch."""
+        if self.measure_noise:
+            device = device_of(self.network.parameters()[0].value)
+            pictures = to_device(batches(0)[0], device).astype(self.network.dtype, copy=False)
+            errors = [self.network.dbsn.forward(y[None]).mu - y for y in pictures]
+            squares = [float((error * error).mean(dtype=np.float64)) for error in errors]
+            self.network.sigma_n.begin_at(255 * math.sqrt(sum(squares) / len(squares)))
 
     def denoisers(self) -> dict[str, Denoiser]:
         """The posterior mean, and mu to compare it with."""

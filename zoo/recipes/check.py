@@ -205,11 +205,10 @@ def _check_weights(stage: Stage, where: str) -> None:
     for table, plain in (("likelihood", Likelihood()), ("subspace", Subspace())):
         for name, default in dataclasses.asdict(plain).items():
             value = getattr(getattr(stage, table), name)
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and not isinstance(default, bool):
                 at_least_zero(f"{where}.{table}.{name}", value)
             if value != default and name not in settings:
-                none = "no likelihood" if table == "likelihood" else "no use for it"
-                raise RecipeError(f"{where}.{table}.{name}: {stage.objective} has {none}")
+                raise RecipeError(f"{where}.{table}.{name}: not for {stage.objective}")
     if stage.subspace.temperature == 0:
         raise RecipeError(f"{where}.subspace.temperature: expected a number above 0, got 0")
     if stage.likelihood.minimum == 0:

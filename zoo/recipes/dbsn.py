@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from zoo.recipes.schema import (
     Checkpoints,
+    Likelihood,
     Optimiser,
     Recipe,
     Sampler,
@@ -142,33 +143,45 @@ def _narrow(color: str, noise: str) -> Recipe:
     """A quarter of the width, two blocks, small crops: minutes on a CPU.
 
     The likelihood sees the sum of both variances, so where they start decides how they share it.
-    sigma_n starts above any noise that is likely and comes down to the whole; then sigma_mu, which
-    may differ from pixel to pixel, takes from it what does. From below sigma_n would stay there.
+    sigma_n starts with the whole of it, as measured when mu has been learned, and sigma_mu, which
+    may differ from pixel to pixel, takes from it what does. From below sigma_n would stay there,
+    and on a long way down from above it learns to tell pictures apart, which is not its business.
+    Where sigma_n too may differ from pixel to pixel ("hg"), or sigma_mu may not ("mg"), the
+    likelihood has no reason to prefer one: the second stage minimises the bound, which has, and for
+    "hg" the third as well, since the likelihood would undo it.
     """
     how: dict[str, Any] = {
-        "batch": 16,
+        "batch": 8,
         "sampler": Sampler(NOISE[noise], size=48, augment=True),
         "log_every": 50,
     }
     schedule = Schedule("cosine", warm_up=100)
     stages = (
         _stage(
-            1000,
+            800,
             "blind-spot-mu",
             "mse" if color == "gray" else "half_squared_error",
             2e-3,
             schedule,
             **how,
         ),
-        _stage(300, "blind-spot-sigma", "dbsn" if noise == "mg" else "map", 1e-3, schedule, **how),
-        _stage(400, "blind-spot", "map", 3e-4, schedule, **how),
+        _stage(
+            250,
+            "blind-spot-sigma",
+            "map" if noise == "awgn" else "dbsn",
+            1e-3,
+            schedule,
+            likelihood=Likelihood(measure_noise=True),
+            **how,
+        ),
+        _stage(300, "blind-spot", "dbsn" if noise == "hg" else "map", 3e-4, schedule, **how),
     )
     return _recipe(
         f"dbsn-{color}-{noise}-narrow",
         f"A narrow D-BSN for {COLORS[color]} pictures, {WORDS[noise]}, ten minutes on a CPU.",
         stages,
-        arguments={"width": 24, "blocks": 2, "sigma_n_start": 50.0, "sigma_mu_gain": 0.02},
-        validation=Validation(every=100, images=48, size=96, batch=16),
+        arguments={"width": 24, "blocks": 2, "sigma_mu_gain": 0.02},
+        validation=Validation(every=100, images=32, size=96, batch=16),
         checkpoint=Checkpoints(every=100),
     )
 
@@ -204,12 +217,12 @@ def _student(noise: str) -> tuple[Recipe, Recipe]:
         log_every=100,
     )
     narrow = _stage(
-        1500,
+        4500,
         "distillation",
         "mse",
         1e-3,
         Schedule("cosine", warm_up=100),
-        batch=16,
+        batch=8,
         sampler=Sampler(NOISE[noise], size=48, augment=True),
         log_every=50,
     )
@@ -223,10 +236,10 @@ def _student(noise: str) -> tuple[Recipe, Recipe]:
         ),
         recipe(
             f"mwcnn-{noise}-narrow",
-            f"A narrow student of D-BSN, {WORDS[noise]}, five minutes on a CPU: needs a teacher.",
+            f"A narrow student of D-BSN, {WORDS[noise]}, ten minutes on a CPU: needs a teacher.",
             {"level1": 32, "level2": 48, "level3": 64},
             narrow,
-            Validation(every=250, images=48, size=96, batch=16),
+            Validation(every=250, images=32, size=96, batch=16),
         ),
     )
 

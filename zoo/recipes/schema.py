@@ -130,10 +130,13 @@ class Likelihood:
     runs without.
     minimum: the least determinant of a covariance that the logarithm takes (colour); 1e-6 in the
     authors' code, below which lies all noise of less than 25 of 255.
+    measure_noise (`blind-spot-sigma`): the level of the noise begins, whatever the first weights,
+    at how far the pixels of the first batch lie from mu, noise and error together.
     """
 
     noise_reward: float = 0.0
     minimum: float = 1e-18
+    measure_noise: bool = False
 
 
 @dataclass(frozen=True)
