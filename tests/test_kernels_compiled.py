@@ -142,6 +142,18 @@ def test_float32_at_sizes_of_the_zoo(sizes: tuple[int, int, int, int], window: W
 
 
 @pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("slices", [np.s_[:, 3:20], np.s_[::2], np.s_[:, ::-1], np.s_[..., 1:]])
+def test_weights_that_are_views(slices: Any, stride: int) -> None:
+    """Part of a larger array, in the sizes that are copied in squares."""
+    rng, window = np.random.default_rng(0), Window((2, 2), (stride, stride), (1, 1, 1, 1))
+    weight = noise(rng, (40, 24, 2, 3) if slices == np.s_[..., 1:] else (40, 24, 2, 2))[slices]
+    k, c = weight.shape[:2]
+    x, size = noise(rng, (2, c, 9, 20)), window.count(9, 20)
+    check(conv.conv2d, x, weight, None, window, 1)
+    check(conv.conv2d_dx, noise(rng, (2, k, *size)), weight, window, 1, (9, 20))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
 def test_results_do_not_depend_on_the_threads(stride: int) -> None:
     from threadpoolctl import threadpool_limits
 

@@ -192,15 +192,9 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window) -> np.ndarray:
     (n, k, height, width), c, taps = dy.shape, x.shape[1], window.kernel[0] * window.kernel[1]
     x, dy, told = readable(x), readable(dy), _geometry(window)
     k_whole, c_whole = rounded(k, ROWS), rounded(c, columns(x.dtype))
-    how = plan(
-        n,
-        (height, width),
-        _pixels(c_whole, k_whole, x.itemsize),
-        GROUPS // 2,
-    )
+    how = plan(n, (height, width), _pixels(c_whole, k_whole, x.itemsize), GROUPS // 2)
     (sh, sw), (eh, ew) = window.stride, window.extent
     read = how.images * (sh * (how.tall - 1) + eh) * (sw * (width - 1) + ew)
-
     parts = runs(taps, -(-FEWEST // len(how.jobs)))
 
     def work(job: int) -> np.ndarray:
@@ -240,9 +234,8 @@ def _strips(x, packed, part, first, y, strips, taps, phases, told, turned, at, t
         turn_pixels(x, turned, (n0, n1), (sh * m0 + top, rows), (left, wide), channels)
         r0, r1 = ph * m0, min(ph * m1, y.shape[2])
         for f in range(len(phases)):
-            pixels = _places(
-                at, to, (n1 - n0, m0, m1), phases[f], told, y.shape[2:], channels, room
-            )
+            strip = n1 - n0, m0, m1
+            pixels = _places(at, to, strip, phases[f], told, y.shape[2:], channels, room)
             some = taps[phases[f, 2] : phases[f, 3]]
             for i in range(part[0], part[1]):
                 for p in range(uint64(0), uint64(pixels), uint64(ROWS)):

@@ -80,21 +80,16 @@ def pack(weight, out):  # type: ignore[no-untyped-def]
     rows, channels, taps = weight.shape
     chunk, flat = out.shape[3], out.reshape(-1)
     vector, length = BYTES // out.itemsize, channels * taps
-    together = weight.strides[1] == taps * weight.itemsize and length >= vector
+    steps = (length * weight.itemsize, taps * weight.itemsize, weight.itemsize)
+    together = weight.strides == steps and length >= vector  # rows that lie whole
     square = np.empty(vector * vector, out.dtype)
     for i in range(out.shape[1]):
         for k in range(i * chunk, min(rows, (i + 1) * chunk), vector):
             if together and k + vector <= rows:  # squares of `vector` rows and numbers of a row
                 for j in range(0, length, vector):
                     u = min(j, length - vector)
-                    turn(
-                        weight,
-                        uint64(k * length + u),
-                        uint64(length),
-                        square,
-                        uint64(0),
-                        uint64(vector),
-                    )
+                    at = uint64(k * length + u)
+                    turn(weight, at, uint64(length), square, uint64(0), uint64(vector))
                     for r in range(vector):
                         c, t = (u + r) // taps, (u + r) % taps
                         to = uint64(((t * out.shape[1] + i) * channels + c) * chunk + k - i * chunk)
