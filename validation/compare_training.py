@@ -56,13 +56,16 @@ TRAININGS = (
 class Setting:
     """How a network is trained here: its arguments, picture side, learning rates, and ways.
 
-    `trainings`: names of `TRAININGS`; all of them, unless the network is slow.
+    `trainings`: names of `TRAININGS`; all of them, unless the network is slow. `seed`: of the
+    batches; one with which no activation meets its kink within float32's rounding, where two right
+    answers differ.
     """
 
     arguments: dict[str, Any]
     side: int
     lr_factor: float = 1.0
     trainings: tuple[str, ...] = tuple(training.name for training in TRAININGS)
+    seed: int = 1
 
 
 def _short(lr_factor: float = 1.0, **arguments: Any) -> Setting:
@@ -73,7 +76,7 @@ def _short(lr_factor: float = 1.0, **arguments: Any) -> Setting:
 
 MODELS: dict[str, Setting] = {
     "n2n-simple": Setting({"features": 16}, 16),
-    "n2n-prelu-unet": Setting({"features": 8}, 16),
+    "n2n-prelu-unet": Setting({"features": 8}, 16, seed=2),
     "n2n-unet": Setting({}, 32, lr_factor=0.02, trainings=("sgd-momentum", "adam")),
     "dncnn-s": _short(depth=6),
     "dncnn-b": _short(depth=7),
@@ -179,14 +182,16 @@ def train_both(
     for parameter in model.parameters():  # off zero: errors are relative to the largest entry
         parameter.value[...] += 0.02 * rng.standard_normal(parameter.value.shape)
     twin = make_twin(model)
-    batches = list(_batches(setting.side, model.channels, dtype))
+    batches = list(_batches(setting, model.channels, dtype))
     theirs = _train_twin(twin, training, batches)
     return _train_model(model.to(device), training, batches, device), theirs
 
 
-def _batches(side: int, channels: int, dtype: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(
+    setting: Setting, channels: int, dtype: Any
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Smooth pictures with two draws of noise, (BATCH, channels, side, side)."""
-    rng = np.random.default_rng(1)
+    rng, side = np.random.default_rng(setting.seed), setting.side
     rows, columns = np.mgrid[:side, :side] / side
     for _ in range(STEPS):
         phase = rng.random((BATCH, channels, 1, 1)) * 6
