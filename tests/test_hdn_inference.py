@@ -16,7 +16,7 @@ from tests.test_reference_hdn import tensors
 from zoo.__main__ import main
 from zoo.data.images import read_image
 from zoo.data.stack import official_corners
-from zoo.denoise import denoise_files, denoise_image
+from zoo.denoise import OutputError, denoise_files, denoise_image
 from zoo.inference import tiling
 from zoo.inference.mode import mode_of, tiled_mode_of
 from zoo.inference.receptive import receptive_field
@@ -150,6 +150,12 @@ def test_a_stack_keeps_its_form(weights: Path, stack: Path, tmp_path: Path) -> N
     unclipped = np.logical_and(*((d > 0) & (d < 65535) for d in drawn))
     mean = np.mean([d.astype(float) for d in drawn], axis=0)
     assert np.abs(clean[1] - mean)[unclipped].max() <= 1.5
+    (out / "frames.tif").unlink()  # draws are not replaced either, nor are inputs
+    again = denoise_files(model, [stack], out, samples=1, save_samples=True)
+    assert "exists already; --overwrite" in str(again[0].error)
+    inside = [out / "samples" / "frames-page1-001.tif"]
+    with pytest.raises(OutputError, match="is the folder of the input"):
+        denoise_files(model, inside, out, samples=1, save_samples=True)
 
 
 def test_a_stack_into_a_format_of_one_page(weights: Path, stack: Path, tmp_path: Path) -> None:

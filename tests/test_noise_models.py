@@ -216,6 +216,14 @@ def test_a_bootstrap_and_a_table(
     assert main(["noise-model", "fit", str(stack), "--out", str(out), *how]) == 0
     assert "written" in capsys.readouterr().out and (tmp_path / "t.png").is_file()
     assert load_noise_model(out).kind == "histogram"
+    before = out.read_bytes()
+    for words in (["fit", str(stack), *how], ["show", str(out)]):
+        assert main(["noise-model", *words, "--out", str(out)]) == 2
+    assert main(["noise-model", "show", str(out), "--out", str(tmp_path / "t.png")]) == 2
+    assert "t.png exists already; --overwrite" in capsys.readouterr().err
+    assert main(["noise-model", "show", str(out), "--out", str(tmp_path / "no" / "t.png")]) == 2
+    assert "no: no such folder" in capsys.readouterr().err
+    assert out.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -301,7 +302,7 @@ def denoise_files(
     out.mkdir(parents=True, exist_ok=True)
     taken: dict[str, Path] = {}
     settings = {"tile": tile, "ensemble": ensemble, "seed": seed, "samples": samples, "halo": halo}
-    kept = out / "samples" if save_samples else None
+    kept = check_output(files, out / "samples") if save_samples else None
     for number, file in enumerate(files, start=1):
 
         def tell(done: int, total: int, file: Path = file, number: int = number) -> None:
@@ -319,11 +320,21 @@ def denoise_files(
         elif os.path.lexists(target) and not overwrite:
             there = f"{file}: {target} exists already; --overwrite replaces it"
             results.append(FileResult(file, error=there))
+        elif not overwrite and (draw := _draw_of(file, kept)) is not None:
+            there = f"{file}: {draw} exists already; --overwrite replaces it"
+            results.append(FileResult(file, error=there))
         else:
             results.append(_one_file(models, file, target, kept, tell, remark, settings))
             if results[-1].target is not None:
                 taken[file.name] = file
     return results
+
+
+def _draw_of(file: Path, kept: Path | None) -> Path | None:
+    """A draw of a picture of this name that lies in the folder already."""
+    draw = re.compile(rf"{re.escape(file.stem)}(-page\d+)?-\d{{3,}}{re.escape(file.suffix)}")
+    there = kept.iterdir() if kept is not None and kept.is_dir() else ()
+    return next((path for path in there if draw.fullmatch(path.name)), None)
 
 
 def _one_file(

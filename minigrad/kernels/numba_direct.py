@@ -156,7 +156,9 @@ def _correlate(
     """The sum of this file's head. weight (K, C, k_h, k_w)."""
     (k, c, kh, kw), dtype, (height, width) = weight.shape, x.dtype, y.shape[2:]
     chunk = columns(dtype)
-    packed = np.zeros((kh * kw, -(-k // chunk), c, chunk), dtype)
+    packed = empty((kh * kw, -(-k // chunk), c, chunk), dtype)
+    if k % chunk:
+        packed.fill(0)  # in the columns beyond K
     pack(weight.reshape(k, c, -1), packed)
     first = np.zeros(rounded(k, chunk), dtype)
     if bias is not None:
@@ -200,7 +202,8 @@ def conv2d_dw(dy: np.ndarray, x: np.ndarray, window: Window) -> np.ndarray:
     def work(job: int) -> np.ndarray:
         part = parts[job // len(how.jobs)]
         some = part.start, min(part.stop, taps)
-        total = np.zeros((some[1] - some[0], k_whole, c_whole), dy.dtype)
+        total = empty((some[1] - some[0], k_whole, c_whole), dy.dtype)
+        total.fill(0)
         pixels = scratch("turned", (read * c_whole,), x.dtype)
         cotangents = scratch("products", (how.images * how.tall * width * k_whole,), x.dtype)
         strips = how.strips[how.jobs[job % len(how.jobs)]]

@@ -67,6 +67,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("--bins", type=int, default=256, help="of a histogram (default: 256)")
     verb.add_argument("--seed", type=int, default=0, help="of weights and pairs (default: 0)")
     verb.add_argument("--plot", metavar="PNG", help="also draw the model and the measurement")
+    verb.add_argument("--overwrite", action="store_true", help="replace files that are there")
     verb = add_verb(
         inner,
         "show",
@@ -78,15 +79,15 @@ def add(verbs: Any) -> None:
     verb.add_argument("model", metavar="FILE", help=".safetensors, or the authors' .npz, .npy")
     verb.add_argument("--out", metavar="PNG", help="picture to write (needs the extra 'plots')")
     verb.add_argument("--data", nargs="+", metavar="IN", help="frames to compare it with")
+    verb.add_argument("--overwrite", action="store_true", help="replace a picture that is there")
 
 
 def run_fit(args: argparse.Namespace) -> int:
     """Read the frames, fit, write the file, and say how well it fits."""
     from zoo.noise.models import NoiseModel, save_noise_model
 
-    out = path_of("--out", args.out)
-    if out.suffix != ".safetensors":
-        raise CliError(f"--out: expected a .safetensors file, got {out}")
+    out = _target("--out", args.out, ".safetensors", args.overwrite)
+    plot = None if args.plot is None else _target("--plot", args.plot, ".png", args.overwrite)
     seen, white = _calibration(args.frames, args.signal, tuple(args.percentiles))
     frames, pixels = seen.observations.shape
     say(args, f"{frames} frames of {pixels} pixels, signals {seen.low:.1f} to {seen.high:.1f}")
@@ -96,14 +97,26 @@ def run_fit(args: argparse.Namespace) -> int:
         raise CliError(str(error)) from error
     save_noise_model(out, model)
     errors = _errors(model, seen)
-    if args.plot is not None:
-        _draw(path_of("--plot", args.plot), model, seen)
+    if plot is not None:
+        _draw(plot, model, seen)
     if args.json:
         emit({"out": out, "kind": model.kind, "white": white, **errors})
     else:
         say(args, f"variance: {errors['variance_error']:.1%} off the measured one in the median")
         say(args, f"written: {out}")
     return OK
+
+
+def _target(option: str, text: str, suffix: str, overwrite: bool) -> Path:
+    """A file to write: its folder is there, and so is nothing of its name, unless it may be."""
+    path = path_of(option, text)
+    if path.suffix != suffix:
+        raise CliError(f"{option}: expected a {suffix} file, got {path}")
+    if not path.parent.is_dir():
+        raise CliError(f"{option}: {path.parent}: no such folder")
+    if path.exists() and not overwrite:
+        raise CliError(f"{option}: {path} exists already; --overwrite replaces it")
+    return path
 
 
 def _fitted(args: argparse.Namespace, seen: Calibration) -> Any:
@@ -179,13 +192,14 @@ def run_show(args: argparse.Namespace) -> int:
         model = load_noise_model(path_of("FILE", args.model))
     except NoiseModelError as error:
         raise CliError(str(error)) from error
+    out = None if args.out is None else _target("--out", args.out, ".png", args.overwrite)
     seen = None if args.data is None else _calibration(args.data, None, (0.0, 100.0))[0]
     low, high = model.signals
     signal = np.linspace(low, high, SHOWN + 2)[1:-1]
     mean, variance = model.moments(signal)
     columns = {"signal": signal, "mean": mean, "deviation": np.sqrt(variance)}
-    if args.out is not None:
-        _draw(path_of("--out", args.out), model, seen)
+    if out is not None:
+        _draw(out, model, seen)
     if args.json:
         told = {name: values.tolist() for name, values in columns.items()}
         emit({"kind": model.kind, "white": model.white, "signals": model.signals, **told})

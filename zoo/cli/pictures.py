@@ -151,7 +151,13 @@ def _check(args: argparse.Namespace) -> None:
 def run_denoise(args: argparse.Namespace) -> int:
     """Denoise every picture named; complain about each that cannot be read, and go on."""
     from zoo.architectures import NoiseMap
-    from zoo.denoise import ChannelError, OutputError, denoise_files
+    from zoo.denoise import (
+        ChannelError,
+        OutputError,
+        check_output,
+        denoise_files,
+        find_pictures,
+    )
     from zoo.inference.weights import default_weights
 
     device = first_line(args)
@@ -178,6 +184,10 @@ def run_denoise(args: argparse.Namespace) -> int:
         passes.append((path_of("--noise-maps", args.noise_maps), maps))
         if passes[0][0].resolve() == passes[1][0].resolve():
             raise CliError("--noise-maps: expected another folder than --out: names are the same")
+        try:
+            check_output(find_pictures(inputs)[0], passes[1][0])
+        except OutputError as error:  # before the first pass, not after it
+            raise CliError(f"--noise-maps: {error}") from error
     results: list[FileResult] = []
     sources: list[Path] = inputs
     for out, chosen in passes:
@@ -381,7 +391,7 @@ def _print_evaluation(args: argparse.Namespace, found: Evaluation, folder: Path)
 
 
 def _figure(name: str, value: float) -> str:
-    """PSNR in dB with two decimals, SSIM with four, noise in units of 1/255 with two."""
+    """PSNR in dB with two decimals, SSIM and UQI with four, noise in units of 1/255 with two."""
     if name.startswith("psnr"):
         return f"{value:.2f} dB"
-    return f"{value:.4f}" if name.startswith("ssim") else f"{value:.2f}"
+    return f"{value:.4f}" if name.startswith(("ssim", "uqi")) else f"{value:.2f}"

@@ -76,7 +76,7 @@ def check(recipe: Recipe) -> None:
     at_least_zero("seed", recipe.seed)
     at_least_zero("validation.seed", judged.seed)
     for name, value in (("size", judged.size), ("noise", judged.noise)):
-        if pairs and value is not None:
+        if (pairs or (stack and name == "noise")) and value is not None:
             raise RecipeError(
                 f"validation.{name}: expected none, since {recipe.data} is judged as it is, "
                 f"got {value!r}; add --set validation.{name}=none"

@@ -88,7 +88,7 @@ class Trainer:
 
     def _begin_stage(self) -> None:
         """What the objective does before its first step; a resumed stage has that behind it."""
-        self.objective.begin(lambda step: self.feed.batches(self.number)(step))
+        self.objective.begin(self.feed.batches(self.number))
 
     def _clear_watch(self) -> None:
         # Of the objective's outputs since the last log line.
@@ -269,7 +269,7 @@ class Trainer:
         self._stop_if_bad()
         arrays = {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
         arrays |= {f"optimiser.{k}": v for k, v in self.optimiser.state_dict().items()}
-        arrays["loop.total"] = self.total
+        arrays |= {"loop.total": self.total, "loop.least": self.least}
         state = {
             **vars(self.position),
             "stage": self.number,
@@ -324,6 +324,8 @@ class Trainer:
         self.optimiser.load_state_dict(_under("optimiser", arrays))
         self.schedule.load_state_dict(state["schedule"])
         self.total = to_device(arrays["loop.total"].reshape(-1), self.device)
+        if "loop.least" in arrays:
+            self.least = to_device(arrays["loop.least"].reshape(()), self.device)
         self.saved = self.position.step
         self.changed = differences(state["environment"], self.environment)
 
