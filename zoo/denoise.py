@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 from minigrad.backend import device_of, to_device
 from zoo.architectures import Denoiser
 from zoo.data.images import list_images, write_image
-from zoo.data.pages import change_file
+from zoo.data.pages import change_file, draw_path, found_there
 from zoo.data.picture import ImageError, Picture
 from zoo.inference import tiling
 from zoo.inference.counter import Counter
@@ -317,24 +316,14 @@ def denoise_files(
         if (first := taken.get(file.name)) is not None:
             clash = f"{file}: has the same name as {first}, whose result it would overwrite"
             results.append(FileResult(file, error=clash))
-        elif os.path.lexists(target) and not overwrite:
-            there = f"{file}: {target} exists already; --overwrite replaces it"
-            results.append(FileResult(file, error=there))
-        elif not overwrite and (draw := _draw_of(file, kept)) is not None:
-            there = f"{file}: {draw} exists already; --overwrite replaces it"
+        elif not overwrite and (old := found_there(target, kept)) is not None:
+            there = f"{file}: {old} exists already; --overwrite replaces it"
             results.append(FileResult(file, error=there))
         else:
             results.append(_one_file(models, file, target, kept, tell, remark, settings))
             if results[-1].target is not None:
                 taken[file.name] = file
     return results
-
-
-def _draw_of(file: Path, kept: Path | None) -> Path | None:
-    """A draw of a picture of this name that lies in the folder already."""
-    draw = re.compile(rf"{re.escape(file.stem)}(-page\d+)?-\d{{3,}}{re.escape(file.suffix)}")
-    there = kept.iterdir() if kept is not None and kept.is_dir() else ()
-    return next((path for path in there if draw.fullmatch(path.name)), None)
 
 
 def _one_file(
@@ -357,8 +346,7 @@ def _one_file(
         def keep(number: int, drawn: np.ndarray) -> None:
             assert kept is not None
             kept.mkdir(exist_ok=True)
-            where = f"-page{page + 1}" if pages > 1 else ""
-            path = kept / f"{file.stem}{where}-{number + 1:03d}{file.suffix}"
+            path = draw_path(kept, file, number, page, pages)
             write_image(path, dataclasses.replace(picture, pixels=drawn.transpose(2, 0, 1)))
 
         clean = _mean_of_draws(

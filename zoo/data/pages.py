@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,3 +46,20 @@ def change_file(source: Path, target: Path, change: Change) -> tuple[int, int]:
     with replacing(target) as file:
         tiff.write_pages(file, target, changed_pages())
     return size
+
+
+def draw_path(folder: Path, file: Path, number: int, page: int, pages: int) -> Path:
+    """Where a draw of a page of a picture is kept, both counted from 0: NAME-001, or with many
+    pages NAME-page1-001.
+    """
+    where = f"-page{page + 1}" if pages > 1 else ""
+    return folder / f"{file.stem}{where}-{number + 1:03d}{file.suffix}"
+
+
+def found_there(target: Path, folder: Path | None) -> Path | None:
+    """What a result would replace: the file `target`, or a draw of its name in the folder."""
+    if os.path.lexists(target):
+        return target
+    name = re.compile(rf"{re.escape(target.stem)}(-page\d+)?-\d{{3,}}{re.escape(target.suffix)}")
+    there = folder.iterdir() if folder is not None and folder.is_dir() else ()
+    return next((path for path in there if name.fullmatch(path.name)), None)

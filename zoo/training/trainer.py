@@ -254,9 +254,8 @@ class Trainer:
         return {"kind": kind, "stage": self.number, **where, **values}
 
     def _time(self, kind: str) -> dict[str, Any]:
-        seconds = round(time.monotonic() - self.begun, 3)
         where = {"step": self.position.step, "images": self.position.images}
-        return {"kind": kind, **where, "seconds": seconds}
+        return {"kind": kind, **where, "seconds": round(time.monotonic() - self.begun, 3)}
 
     # --- files --------------------------------------------------------------------------------
 
@@ -269,10 +268,11 @@ class Trainer:
         self._stop_if_bad()
         arrays = {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
         arrays |= {f"optimiser.{k}": v for k, v in self.optimiser.state_dict().items()}
-        arrays |= {"loop.total": self.total, "loop.least": self.least}
+        arrays["loop.total"] = self.total
         state = {
             **vars(self.position),
             "stage": self.number,
+            "least": min(float(self.least), 1e300),  # not infinite: checkpoints hold numbers
             "seed": self.recipe.seed,
             "schedule": self.schedule.state_dict(),
             "recipe": to_toml(self.recipe),
@@ -324,8 +324,7 @@ class Trainer:
         self.optimiser.load_state_dict(_under("optimiser", arrays))
         self.schedule.load_state_dict(state["schedule"])
         self.total = to_device(arrays["loop.total"].reshape(-1), self.device)
-        if "loop.least" in arrays:
-            self.least = to_device(arrays["loop.least"].reshape(()), self.device)
+        self.least = self.xp.full((), state.get("least", np.inf))
         self.saved = self.position.step
         self.changed = differences(state["environment"], self.environment)
 
